@@ -1,0 +1,1 @@
+"""Butfor: but for this change, the failure would not have happened."""

@@ -1,0 +1,1 @@
+"""From a reproduction and a prior to the first bad commit on the commit graph."""

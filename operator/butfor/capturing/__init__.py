@@ -1,0 +1,1 @@
+"""From a running service to a capture bundle: injection, edge proxy, redaction, atomic writing."""

@@ -1,0 +1,1 @@
+"""From telemetry to timelines per trace, typed findings, and what failed."""

@@ -1,0 +1,1 @@
+"""The shop, its services and its planted histories: ordinary incidents, nothing more."""

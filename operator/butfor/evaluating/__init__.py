@@ -1,0 +1,1 @@
+"""Runs incidents end to end and scores verdicts against their truth."""

@@ -1,0 +1,1 @@
+"""The frozen types that are handed from room to room; no I/O lives here."""

@@ -1,0 +1,1 @@
+"""Counterfactual claims, and the smallest set of changes that heals."""

@@ -1,0 +1,1 @@
+"""The only doors to third parties: git, store, sandbox, environments, model, clock, artifacts."""

@@ -1,0 +1,1 @@
+"""The verdict as JSON, page, terminal text and a folder that can be proved again."""

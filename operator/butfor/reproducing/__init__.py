@@ -1,0 +1,1 @@
+"""From captured requests to a test that fails every time at bad and never at good."""

@@ -1,0 +1,1 @@
+"""From timelines to a bounded, normalised shape that is the same bytes for the same input."""

@@ -1,0 +1,1 @@
+"""Checks that a patch must pass before anyone may call it a fix."""
