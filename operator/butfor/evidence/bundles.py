@@ -9,8 +9,14 @@ from butfor.evidence._base import Frozen, Lenient
 
 SCHEMA_VERSION = 1
 FILES = (
-    "manifest.json", "spans.otlp.jsonl", "logs.otlp.jsonl", "metrics.otlp.jsonl",
-    "kernel.arrow", "stacks.arrow", "processes.arrow", "payloads",
+    "manifest.json",
+    "spans.otlp.jsonl",
+    "logs.otlp.jsonl",
+    "metrics.otlp.jsonl",
+    "kernel.arrow",
+    "stacks.arrow",
+    "processes.arrow",
+    "payloads",
 )
 
 

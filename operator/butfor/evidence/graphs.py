@@ -8,8 +8,20 @@ from butfor.evidence._base import Frozen
 from butfor.evidence.predicates import Frame
 
 NodeKind = Literal[
-    "request", "span", "exception", "code", "call", "input", "config", "flag", "downstream", "resource",
-    "code_change", "failure", "kernel", "log",
+    "request",
+    "span",
+    "exception",
+    "code",
+    "call",
+    "input",
+    "config",
+    "flag",
+    "downstream",
+    "resource",
+    "code_change",
+    "failure",
+    "kernel",
+    "log",
 ]
 EdgeKind = Literal["happens_before", "synchronous", "resource_conflict", "data"]
 

@@ -15,35 +15,39 @@ ATTRIBUTES = pa.map_(pa.string(), pa.string())
 EVENT = pa.struct([("time_ns", pa.int64()), ("name", pa.string()), ("attributes", ATTRIBUTES)])
 LINK = pa.struct([("trace_id", pa.string()), ("span_id", pa.string()), ("attributes", ATTRIBUTES)])
 
-SPANS = pa.schema([
-    ("trace_id", pa.string()),  # 32 hex digits
-    ("span_id", pa.string()),  # 16 hex digits
-    ("parent_span_id", pa.string()),  # empty for a root
-    ("name", pa.string()),
-    ("kind", pa.string()),  # SERVER, CLIENT, INTERNAL, PRODUCER, CONSUMER, UNSPECIFIED
-    ("service", pa.string()),
-    ("scope", pa.string()),
-    ("start_ns", pa.int64()),  # Unix nanoseconds
-    ("end_ns", pa.int64()),  # null: the span was never finished
-    ("status", pa.string()),  # UNSET, OK, ERROR
-    ("status_message", pa.string()),
-    ("attributes", ATTRIBUTES),
-    ("resource", ATTRIBUTES),
-    ("events", pa.list_(EVENT)),
-    ("links", pa.list_(LINK)),
-])
+SPANS = pa.schema(
+    [
+        ("trace_id", pa.string()),  # 32 hex digits
+        ("span_id", pa.string()),  # 16 hex digits
+        ("parent_span_id", pa.string()),  # empty for a root
+        ("name", pa.string()),
+        ("kind", pa.string()),  # SERVER, CLIENT, INTERNAL, PRODUCER, CONSUMER, UNSPECIFIED
+        ("service", pa.string()),
+        ("scope", pa.string()),
+        ("start_ns", pa.int64()),  # Unix nanoseconds
+        ("end_ns", pa.int64()),  # null: the span was never finished
+        ("status", pa.string()),  # UNSET, OK, ERROR
+        ("status_message", pa.string()),
+        ("attributes", ATTRIBUTES),
+        ("resource", ATTRIBUTES),
+        ("events", pa.list_(EVENT)),
+        ("links", pa.list_(LINK)),
+    ]
+)
 """An unfinished span also carries the attribute `butfor.unfinished` = `true`."""
 
-LOGS = pa.schema([
-    ("time_ns", pa.int64()),
-    ("trace_id", pa.string()),
-    ("span_id", pa.string()),
-    ("severity", pa.string()),
-    ("service", pa.string()),
-    ("body", pa.string()),
-    ("attributes", ATTRIBUTES),
-    ("resource", ATTRIBUTES),
-])
+LOGS = pa.schema(
+    [
+        ("time_ns", pa.int64()),
+        ("trace_id", pa.string()),
+        ("span_id", pa.string()),
+        ("severity", pa.string()),
+        ("service", pa.string()),
+        ("body", pa.string()),
+        ("attributes", ATTRIBUTES),
+        ("resource", ATTRIBUTES),
+    ]
+)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,14 @@ from butfor.evidence.predicates import FailurePredicate, Frame
 from butfor.evidence.telemetry import Telemetry
 
 FindingKind = Literal[
-    "child_before_parent", "child_after_parent", "negative_duration", "duplicate_span", "missing_parent",
-    "unfinished", "cycle", "clock_skew",
+    "child_before_parent",
+    "child_after_parent",
+    "negative_duration",
+    "duplicate_span",
+    "missing_parent",
+    "unfinished",
+    "cycle",
+    "clock_skew",
 ]
 
 
