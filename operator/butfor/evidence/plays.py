@@ -29,6 +29,10 @@ class PlannedService(Frozen):
     run: str
     ready: Ready = Ready()
     environment: dict[str, str] = {}
+    limits: dict[str, int] = {}
+    """rlimits set before `run`: open_files, memory_mb, processes, file_mb."""
+    lift_limits: bool = False
+    """The Resource intervention: `limits` are not set, and `ulimit` in the run script has no effect."""
     revision: str = ""
     edge: bool = False
     inject: bool = True
@@ -64,8 +68,10 @@ class StubAnswer(Frozen):
 
 
 class Plan(Frozen):
-    """What to play. Requests go `before` in order, then the rest: in order when `concurrency` is 1, else mixed
-    and shuffled with `seed` over `concurrency` client threads; healthy and failing are sent `repeat` times.
+    """What to play.
+
+    Requests go `before` in order, then the rest: in order when `concurrency` is 1, else mixed and shuffled with
+    `seed` over `concurrency` client threads; healthy and failing are sent `repeat` times.
     `stubs` maps a downstream's name to its answers; `<NAME>_URL` then points at the stub.
     """
 

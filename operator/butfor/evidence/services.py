@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,9 +32,10 @@ class Ready(Lenient):
 
 
 class ServiceDescription(Lenient):
-    """The keys of `services[]`. Scripts are `bash -e -o pipefail` in a worktree, with PORT, DATA, WORKTREE,
-    CASE and each other service's `<NAME>_URL` in the environment. A service without good and bad is not
-    under suspicion and runs at `revision`.
+    """The keys of `services[]`.
+
+    Scripts are `bash -e -o pipefail` in a worktree, with PORT, DATA, WORKTREE, CASE and each other service's
+    `<NAME>_URL` in the environment. A service without good and bad is not under suspicion and runs at `revision`.
     """
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,62}$")
@@ -50,6 +51,8 @@ class ServiceDescription(Lenient):
     ready: Ready = Ready()
     test: str = ""
     environment: dict[str, str] = {}
+    limits: dict[Literal["open_files", "memory_mb", "processes", "file_mb"], int] = {}
+    """Resource limits that the service runs under; the Resource intervention lifts them."""
     good_environment: dict[str, str] | None = None
     """Set where good and bad differ in configuration only (ConfigChange); None: the same as `environment`."""
 

@@ -29,7 +29,7 @@ class Hunk:
 
 @dataclass(frozen=True)
 class FileChange:
-    """One file of a change. `old_path` differs for renames; `path` is None for a deletion, `old_path` for an addition."""
+    """One file of a change; `path` is None for a deletion, `old_path` for an addition, both differ for a rename."""
 
     path: str | None
     old_path: str | None

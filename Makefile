@@ -1,0 +1,49 @@
+# Everything a person does here starts with make; `make` alone explains itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := .venv/bin/
+PYTHON ?= python3
+
+.PHONY: help
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: system
+system: ## check that the system packages are there (prints the line that root must run)
+	@$(PYTHON) tools/system.py
+
+.tools/bin/uv:
+	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet uv
+
+.venv/.ready: pyproject.toml uv.lock agent/butfor_inject/pyproject.toml | system
+	@command -v uv >/dev/null || $(MAKE) --no-print-directory .tools/bin/uv
+	@$$(command -v uv || echo .tools/bin/uv) sync --quiet --frozen --all-extras --all-packages --python $(PYTHON) && touch $@
+
+.PHONY: demo
+demo: .venv/.ready ## start the shop, break it, capture it, and prove which commit did it
+	@$(RUN)butfor demo
+
+.PHONY: test
+test: .venv/.ready ## every test (slow ones included)
+	@$(RUN)pytest -n 2 --dist loadgroup
+
+.PHONY: test-quick
+test-quick: .venv/.ready ## the inner loop: no services are started
+	@$(RUN)pytest -q -m "not slow and not e2e" -n 2
+
+.PHONY: lint
+lint: .venv/.ready ## ruff, mypy, import contracts, spelling
+	@$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)lint-imports && $(RUN)codespell operator agent tests docs *.md
+
+.PHONY: generate
+generate: .venv/.ready ## write generated files (the verdict's JSON Schema, the demo's history)
+	@$(RUN)python -m butfor.reporting.schemas docs/verdict.schema.json
+
+.PHONY: bench
+bench: .venv/.ready ## figures as ratios in one run, medians of five
+	@$(RUN)python -m tests.bench
+
+.PHONY: clean
+clean: ## remove what was built here (caches elsewhere stay)
+	@rm -rf .venv .tools out
