@@ -132,7 +132,9 @@ class Repository:
 
     def _run(self, *arguments: str) -> bytes:
         try:
-            return bytes(self.git.execute(self._command(*arguments), stdout_as_string=False))
+            return bytes(
+                self.git.execute(self._command(*arguments), stdout_as_string=False, strip_newline_in_stdout=False)
+            )
         except GitCommandError as error:
             raise InfrastructureError(f"git {arguments[0]} failed: {_first_line(error)}") from error
 
@@ -257,11 +259,15 @@ class Repository:
     def _merge_tree(self, mine: str, other: str) -> tuple[str, set[str]]:
         command = self._command("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", mine, other)
         status, output, error = self.git.execute(
-            command, with_extended_output=True, with_exceptions=False, stdout_as_string=False
+            command,
+            with_extended_output=True,
+            with_exceptions=False,
+            stdout_as_string=False,
+            strip_newline_in_stdout=False,
         )
         if status not in (0, 1):
             raise InfrastructureError(f"git merge-tree failed: {error}")
-        tree, *conflicts = bytes(output).decode("utf-8", "surrogateescape").rstrip("\0\n").split("\0")
+        tree, *conflicts = bytes(output).decode("utf-8", "surrogateescape").rstrip("\0").split("\0")
         return tree, {path for path in conflicts if path}
 
     def _name_status(self, old: str, new: str) -> list[str]:
