@@ -1,0 +1,71 @@
+"""All commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+import click
+import typer
+
+from butfor.cli import captures, demos, doctors, evaluations, investigations, proofs
+from butfor.errors import InconclusiveError, InfrastructureError, UserError
+
+EXPECTED = (
+    (UserError, "error", 2),
+    (InconclusiveError, "inconclusive", 3),
+    (InfrastructureError, "failed", 1),
+)
+app = typer.Typer(
+    name="butfor",
+    help="But for this change, the failure would not have happened: name the commit, and prove it.",
+    epilog="Start with: butfor demo. Then: butfor capture -- CMD; investigate BUNDLE --repo DIR --good A --bad B",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demos.demo)
+app.command("capture", context_settings={"allow_interspersed_args": False})(captures.capture)
+app.command("investigate")(investigations.investigate)
+app.command("prove")(proofs.prove)
+app.command("eval")(evaluations.evaluate)
+app.command("doctor")(doctors.doctor)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line and give its exit code; a person sees one line for every expected error."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result: Any = typer.main.get_command(app).main(args=arguments, prog_name="butfor", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted; nothing half-written was left", 130)
+    except Exception as error:  # noqa: BLE001 - the last door: a person gets one line, BUTFOR_DEBUG the traceback
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _explain(error: Exception) -> int:
+    if os.environ.get("BUTFOR_DEBUG"):
+        traceback.print_exception(error)
+    for kind, word, code in EXPECTED:
+        if isinstance(error, kind):
+            return _fail(f"{word}: {error}", code)
+    return _fail(f"failed: {type(error).__name__}: {error} (a defect of butfor; BUTFOR_DEBUG=1 shows where)", 1)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail(line: str, code: int) -> int:
+    sys.stderr.write(" ".join(line.split()) + "\n")
+    return code
