@@ -47,7 +47,8 @@ class Story:
              **attributes: str) -> str:  # fmt: skip
         start_ns = int(start * MS)
         row = {
-            "trace_id": trace(trace_no), "span_id": span_id(span_no), "parent_span_id": span_id(parent) if parent else "",
+            "trace_id": trace(trace_no), "span_id": span_id(span_no),
+            "parent_span_id": span_id(parent) if parent else "",
             "name": name, "kind": kind, "service": service, "scope": "", "start_ns": start_ns,
             "end_ns": None if ms is None else start_ns + int(ms * MS), "status": status, "status_message": "",
             "attributes": list({k.replace("__", "."): v for k, v in attributes.items()}.items()),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,8 @@ def checkout() -> Story:
         story.span(number, 2, 1, "check 17", start=5, ms=20)
         event = [exception_event("httpx.ReadTimeout")] if failed else []
         story.span(number, 3, 1, "POST", kind="CLIENT", start=30, ms=60, status="ERROR" if failed else "UNSET",
-                   events=event, http__request__method="POST", url__full=f"http://pay:80/charge/{number}?x=1")  # fmt: skip
+                   events=event, http__request__method="POST",
+                   url__full=f"http://pay:80/charge/{number}?x=1")  # fmt: skip
         story.request(root, failed=failed, method="POST", ms=100)
     return story
 
@@ -89,8 +91,13 @@ def test_a_failed_call_and_a_different_one_are_no_retry():
 
 
 @pytest.mark.parametrize(
-    ("count", "gap", "pattern"), [(5, 20, "n_plus_one"), (4, 20, "call"), (8, 0, "call")], ids=["many", "few", "parallel"]
-)  # fmt: skip
+    ("count", "gap", "pattern"),
+    [
+        pytest.param(5, 20, "n_plus_one", id="many"),
+        pytest.param(4, 20, "call", id="few"),
+        pytest.param(8, 0, "call", id="parallel"),
+    ],
+)
 def test_n_plus_one_is_many_statements_one_after_the_other(count, gap, pattern):
     story = Story()
     story.span(1, 1, 0, "GET /", kind="SERVER", ms=1000)
@@ -190,7 +197,8 @@ def test_zero_durations_have_a_bucket_of_their_own():
 SPANS = st.lists(
     st.tuples(
         st.integers(1, 2), st.integers(1, 8), st.integers(0, 9), st.sampled_from(["a", "b 7", "GET /x/9"]),
-        st.sampled_from(["SERVER", "CLIENT", "INTERNAL"]), st.integers(-5, 50), st.one_of(st.none(), st.integers(-5, 60)),
+        st.sampled_from(["SERVER", "CLIENT", "INTERNAL"]), st.integers(-5, 50),
+        st.one_of(st.none(), st.integers(-5, 60)),
         st.sampled_from(["OK", "ERROR", "UNSET"]),
     ),
     max_size=25,
@@ -216,8 +224,13 @@ def test_same_input_in_any_row_order_is_the_same_bytes(rows, failing, shuffler):
     requests = list(enumerate(timelines.requests))
     shuffler.shuffle(requests)
     new = {old: at for at, (old, _) in enumerate(requests)}
-    mixed = replace(timelines, spans=timelines.spans.take(pa.array(order, pa.int64())), requests=[r for _, r in requests],
-                    failing=[new[i] for i in timelines.failing], healthy=[new[i] for i in timelines.healthy])  # fmt: skip
+    mixed = replace(
+        timelines,
+        spans=timelines.spans.take(pa.array(order, pa.int64())),
+        requests=[r for _, r in requests],
+        failing=[new[i] for i in timelines.failing],
+        healthy=[new[i] for i in timelines.healthy],
+    )
     assert canonical_bytes(shape(mixed)) == canonical_bytes(shape(timelines))
 
 
@@ -229,7 +242,7 @@ def test_the_critical_path_of_any_span_sums_to_its_duration_without_overlap(rows
     for root in range(len(spans.ids)):
         pieces = sorted((low, high) for _, low, high in criticals.intervals(root, spans, children))
         assert sum(high - low for low, high in pieces) == spans.end[root] - spans.start[root]
-        assert all(a[1] <= b[0] for a, b in zip(pieces, pieces[1:], strict=False))
+        assert all(a[1] <= b[0] for a, b in pairwise(pieces))
 
 
 @settings(max_examples=60, deadline=None)
