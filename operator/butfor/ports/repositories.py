@@ -133,14 +133,21 @@ class Repository:
     def _run(self, *arguments: str) -> bytes:
         try:
             return bytes(
-                self.git.execute(self._command(*arguments), stdout_as_string=False, strip_newline_in_stdout=False)
+                self.git.execute(self.command(*arguments), stdout_as_string=False, strip_newline_in_stdout=False)
             )
         except GitCommandError as error:
             raise InfrastructureError(f"git {arguments[0]} failed: {_first_line(error)}") from error
 
-    def _command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str) -> list[str]:
+        """A git command line with every setting that a repository could abuse turned off."""
         options = [part for setting in SAFE_CONFIG for part in ("-c", setting)]
         return ["git", *options, *arguments]
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """The environment for such a command line: the caller's, less anything that steers git."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+        return {**kept, **SAFE_ENVIRONMENT}
 
     def _text(self, *arguments: str) -> str:
         return self._run(*arguments).decode("utf-8", "surrogateescape")
@@ -248,16 +255,22 @@ class Repository:
         root = self._commit_tree(base)
         mine, other = self._commit_tree(ours, root), self._commit_tree(theirs, root)
         text, conflicts = self._merge_tree(mine, other)
-        changed = self._name_status(f"{ours}^{{tree}}", text)
-        files = {path: self._read_blob(f"{text}:{path}") for path in changed if path not in conflicts}
+        files = {path: content for path, content in self.tree_files(ours, text).items() if path not in conflicts}
         return MergeResult(files=files, conflicts=sorted(conflicts))
+
+    def tree_files(self, old: str, new: str) -> dict[str, bytes | None]:
+        """The files of tree `new` that differ from tree or commit `old`; None for those it does not have."""
+        changed = self._text(
+            "diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{old}^{{tree}}", f"{new}^{{tree}}"
+        )
+        return {path: self._read_blob(f"{new}:{path}") for path in changed.split("\0") if path}
 
     def _commit_tree(self, revision: str, parent: str | None = None) -> str:
         options = ["-p", parent] if parent else []
         return self._text("commit-tree", f"{revision}^{{tree}}", *options, "-m", "butfor").strip()
 
     def _merge_tree(self, mine: str, other: str) -> tuple[str, set[str]]:
-        command = self._command("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", mine, other)
+        command = self.command("merge-tree", "--write-tree", "--name-only", "-z", "--no-messages", mine, other)
         status, output, error = self.git.execute(
             command,
             with_extended_output=True,
@@ -269,10 +282,6 @@ class Repository:
             raise InfrastructureError(f"git merge-tree failed: {error}")
         tree, *conflicts = bytes(output).decode("utf-8", "surrogateescape").rstrip("\0").split("\0")
         return tree, {path for path in conflicts if path}
-
-    def _name_status(self, old: str, new: str) -> list[str]:
-        text = self._text("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
-        return [path for path in text.split("\0") if path]
 
     @cached_property
     def is_shallow(self) -> bool:

@@ -1,0 +1,108 @@
+"""One incident from its folder to a scored verdict, and many of them to a table.
+
+The truth is read after the verdict is written; the load is not handed to the investigation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from butfor.errors import ButforError
+from butfor.evaluating.captures import capture_incident
+from butfor.evaluating.incidents import read_incident, read_truth
+from butfor.evaluating.scores import failed_row, score
+from butfor.evaluating.seconds import heals_second_request
+from butfor.evidence.incidents import Incident
+from butfor.evidence.verdicts import Verdict
+from butfor.investigating.investigations import Question, investigate
+from butfor.investigating.progress import Progress
+from butfor.ports.benches import Bench
+from butfor.ports.histories import obtain
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for every incident of an evaluation."""
+
+    out: Path
+    repos: Path | None = None
+    without: frozenset[str] = frozenset()
+    analyse_only: bool = False
+    budget_s: float = 3600.0
+    bench: Bench = field(default_factory=Bench.of_this_machine)
+
+
+def evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Capture, investigate and score one incident; an error becomes a row, never an exception."""
+    try:
+        return _evaluate(case, settings, progress)
+    except ButforError as error:
+        return failed_row(case.name, str(error))
+
+
+def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, Any]:
+    incident = read_incident(case)
+    out = settings.out / incident.id
+    out.mkdir(parents=True, exist_ok=True)
+    histories = find_histories(incident, case, settings.repos)
+    started = time.monotonic()
+    progress.stage("capture")
+    bundle = captured(incident, case, histories, settings.bench, out)
+    seconds = round(time.monotonic() - started, 3)
+    verdict = investigate(question(incident, case, histories, bundle, out, settings), settings.bench, progress)
+    progress.stage("score")
+    second = heals_second_request(incident, case, histories, verdict, settings.bench, out)
+    row = score(incident, verdict, read_truth(case), second, str(out / "verdict.json"))
+    row["seconds"] = {"capture": seconds, **row["seconds"]}
+    return row
+
+
+def find_histories(incident: Incident, case: Path, repos: Path | None) -> dict[str, Path]:
+    """The git directory of every service that has a repository."""
+    return {
+        service.name: obtain(service.repository, case=case, repos=repos)
+        for service in incident.services
+        if service.repository
+    }
+
+
+def captured(incident: Incident, case: Path, histories: dict[str, Path], bench: Bench, out: Path) -> Path:
+    """A fresh bundle in `out/bundle`; an older one there is replaced once the new one is whole."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".capture-") as scratch:
+        fresh = capture_incident(incident, case, histories, bench, Path(scratch) / "bundle")
+        target = out / "bundle"
+        if target.exists():
+            target.rename(Path(scratch) / "replaced")
+        fresh.rename(target)
+    return target
+
+
+def question(
+    incident: Incident, case: Path, histories: dict[str, Path], bundle: Path, out: Path, settings: Settings
+) -> Question:
+    """What the investigation sees: bundle, service descriptions, symptom, repositories; neither load nor truth."""
+    return Question(
+        title=incident.title, bundle=bundle, services=incident.services, symptom=incident.symptom,
+        histories=histories, case=case, out=out, without=settings.without, budget_s=settings.budget_s,
+        analyse_only=settings.analyse_only,
+    )  # fmt: skip
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, sort_keys=False)
+    Path(name).replace(path)
+
+
+def read_verdict(path: Path) -> Verdict:
+    """A verdict that an earlier run wrote."""
+    return Verdict.model_validate_json(path.read_bytes())
