@@ -1,0 +1,139 @@
+"""Worktrees of revisions, with files replaced, checked out of a private clone.
+
+The user's repository is never written: a bare clone in the caller's scratch folder borrows its objects. Hooks,
+filters, fsmonitor, submodules and every configuration but our own are off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path, PurePosixPath
+
+from butfor.errors import InfrastructureError, UserError
+from butfor.evidence.runs import Tree
+from butfor.ports.repositories import SAFE_CONFIG, SAFE_ENVIRONMENT, find_git_dir
+
+_CHECKOUT_CONFIG = ("core.symlinks=true", "core.longpaths=true", "gc.auto=0", "advice.detachedHead=false")
+_SECONDS = 300
+
+
+class Worktrees:
+    """Makes worktrees of one repository; `scratch` holds the private clone and belongs to the caller."""
+
+    def __init__(self, repository_git_dir: Path, scratch: Path) -> None:
+        self.source = find_git_dir(repository_git_dir)
+        self.clone = scratch.resolve() / "worktrees.git"
+        if not self.clone.exists():
+            scratch.mkdir(parents=True, exist_ok=True)
+            self._git("clone", "--quiet", "--bare", "--shared", "--", str(self.source), str(self.clone), at=scratch)
+
+    def materialize(self, tree: Tree, into: Path) -> Path:
+        """Check `tree` out into the folder `into`, which must not exist or be empty; every file has a fresh time.
+
+        Raises UserError for a revision that is not there or an overlay path that leaves the tree.
+        """
+        into = into.resolve()
+        into.parent.mkdir(parents=True, exist_ok=True)
+        revision = self._resolve(tree.revision)
+        self._git("worktree", "add", "--quiet", "--detach", "--force", "--", str(into), revision, at=self.clone)
+        try:
+            overlay(into, tree.overlay)
+        except (UserError, OSError):
+            self.remove(into)
+            raise
+        return into
+
+    def remove(self, worktree: Path) -> None:
+        """Remove a worktree, whatever is left of it, and forget it."""
+        _remove_folder(worktree)
+        self._git("worktree", "prune", "--expire", "now", at=self.clone)
+
+    def _resolve(self, revision: str) -> str:
+        if revision.startswith("-") or not revision.strip():
+            raise UserError(f"{revision!r} is not a revision; give a commit, tag or branch")
+        for folder in (self.clone, self.source):
+            with contextlib.suppress(InfrastructureError):
+                name = revision + "^{commit}"
+                found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", name, at=folder)
+                return found.strip().splitlines()[-1]
+        raise UserError(f"revision {revision!r} is not in {self.source}; fetch it, or check the name")
+
+    @staticmethod
+    def _git(*arguments: str, at: Path) -> str:
+        options = [part for setting in (*SAFE_CONFIG, *_CHECKOUT_CONFIG) for part in ("-c", setting)]
+        environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull, **SAFE_ENVIRONMENT}
+        command = ["git", *options, *arguments]
+        try:
+            done = subprocess.run(
+                command, cwd=at, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
+                timeout=_SECONDS, text=True, errors="replace", umask=0o022,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise UserError("git is not installed; install the package git") from error
+        except subprocess.TimeoutExpired as error:
+            raise InfrastructureError(f"git {arguments[0]} took longer than {_SECONDS} s") from error
+        if done.returncode != 0:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InfrastructureError(f"git {arguments[0]} failed: {reason[:300]}")
+        return done.stdout
+
+
+def overlay(worktree: Path, files: dict[str, bytes | None]) -> None:
+    """Replace (or, for None, delete) files of a worktree; a path that would leave it is a UserError."""
+    for path, content in files.items():
+        target = _checked(worktree, path)
+        mode = None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            mode = target.lstat().st_mode
+        if mode is not None and stat.S_ISDIR(mode):
+            raise UserError(f"the overlay's path {path!r} is a folder in this revision; name a file")
+        if mode is not None:
+            target.unlink()
+        if content is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+            if mode is not None and stat.S_ISREG(mode):
+                target.chmod(stat.S_IMODE(mode))
+
+
+def _checked(worktree: Path, path: str) -> Path:
+    """The host path of a repository path; no absolute path, no `..`, no `.git`, no step through a link."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or "\0" in path or any(p == ".." or p.lower() == ".git" for p in parts):
+        raise UserError(f"the overlay's path {path!r} leaves the worktree; give a path inside the repository")
+    place = worktree
+    for part in parts[:-1]:
+        place = place / part
+        if place.is_symlink():
+            raise UserError(f"the overlay's path {path!r} goes through a link; name the file itself")
+    return place / parts[-1]
+
+
+def git_folders(worktree: Path) -> list[Path]:
+    """What git needs besides a worktree that we made: its git directory and the object stores that it borrows.
+
+    For programs that ask git for a version while they are set up. [] where the folder is no linked worktree.
+    """
+    link = worktree / ".git"
+    if link.is_symlink() or not link.is_file():
+        return []
+    private = Path(link.read_text().removeprefix("gitdir:").strip())
+    common = private.parent.parent
+    found, waiting = [common], [common / "objects"]
+    while waiting and len(found) < 16:
+        alternates = waiting.pop() / "info" / "alternates"
+        if alternates.is_file():
+            waiting += [Path(line) for line in alternates.read_text().splitlines() if line.startswith("/")]
+            found += waiting
+    return [folder for folder in dict.fromkeys(found) if folder.is_dir()]
+
+
+def _remove_folder(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
