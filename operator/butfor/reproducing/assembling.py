@@ -1,0 +1,118 @@
+"""From plan parts and a tree to a plan that can be played: which services run, on which tree, with which stubs."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from butfor.errors import UserError
+from butfor.evidence.plays import Plan, PlannedRequest, PlannedService, StubAnswer
+from butfor.evidence.reproductions import PlanParts
+from butfor.evidence.runs import Tree
+from butfor.evidence.services import ServiceDescription
+from butfor.ports.benches import Bench
+from butfor.ports.worktrees import Worktrees
+
+KEPT_TREES = 8
+START_TIMEOUT_S = 60.0
+GOOD = "good"
+"""The label of a tree that runs with `good_environment`, where good and bad differ in configuration."""
+
+
+@dataclass
+class Workshop:
+    """What every run shares: the bench, the histories (service name -> git folder), and a scratch folder.
+
+    Worktrees of the last few trees are kept, because a tree is run several times; they are mounted read-only
+    or made anew, never trusted after a change of tree.
+    """
+
+    bench: Bench
+    histories: Mapping[str, Path]
+    scratch: Path
+    worktrees: dict[Path, Worktrees] = field(default_factory=dict)
+    kept: OrderedDict[str, tuple[PlannedService, Worktrees]] = field(default_factory=OrderedDict)
+    made: int = 0
+
+    def planned(self, service: ServiceDescription, tree: Tree) -> PlannedService:
+        """Return the service at the tree; raises InconclusiveError where its setup fails there."""
+        key = f"{service.name}:{tree.revision}:{_overlay_key(tree)}"
+        if key in self.kept:
+            self.kept.move_to_end(key)
+            return self.kept[key][0]
+        self.forget(KEPT_TREES)
+        self.made += 1
+        folder = self.scratch / "trees" / str(self.made)
+        worktrees = self._worktrees(service)
+        planned = self.bench.planned(service, tree, worktrees, folder)
+        self.kept[key] = (planned, worktrees)
+        return planned
+
+    def forget(self, limit: int) -> None:
+        """Remove all but the last `limit` worktrees."""
+        while len(self.kept) > limit:
+            _, (planned, worktrees) = self.kept.popitem(last=False)
+            worktrees.remove(planned.worktree)
+            shutil.rmtree(planned.worktree.parent, ignore_errors=True)
+
+    def _worktrees(self, service: ServiceDescription) -> Worktrees:
+        source = self.histories.get(service.name)
+        if source is None:
+            raise UserError(f"service {service.name} has no repository; give one")
+        if source not in self.worktrees:
+            self.worktrees[source] = Worktrees(source, self.scratch / f"clone-{len(self.worktrees)}")
+        return self.worktrees[source]
+
+
+def assemble(
+    services: Sequence[ServiceDescription], parts: PlanParts, tree: Tree, workshop: Workshop,
+    suspects: frozenset[str], *, healthy: bool, deadline_s: float,
+) -> Plan:  # fmt: skip
+    """Return the plan of one run. Suspected services run at `tree`, the others at their own revision."""
+    requests = [one for one in parts.requests if healthy or one.role != "healthy"]
+    planned = []
+    for service in services:
+        if service.name in parts.stubbed:
+            continue
+        of = tree if service.name in suspects else Tree(revision=service.revision or service.bad or "HEAD")
+        one = workshop.planned(service, of)
+        planned.append(one.model_copy(update={"environment": _environment(service, tree)}))
+    return Plan(
+        services=planned, requests=requests, stubs=_stubs(parts, requests), concurrency=parts.concurrency,
+        repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s, start_timeout_s=START_TIMEOUT_S,
+    )  # fmt: skip
+
+
+def deadline(parts: PlanParts, services: int) -> float:
+    """Return seconds within which a run must end: starts, and every request at its limit, bounded."""
+    times = sum(one.timeout_s * one.repeat * (parts.repeat if one.role != "before" else 1) for one in parts.requests)
+    return min(1800.0, 30.0 + services * START_TIMEOUT_S + times / parts.concurrency)
+
+
+def _environment(service: ServiceDescription, tree: Tree) -> dict[str, str]:
+    if tree.label == GOOD and service.good_environment is not None:
+        return service.good_environment
+    return service.environment
+
+
+def _stubs(parts: PlanParts, requests: Sequence[PlannedRequest]) -> dict[str, list[StubAnswer]]:
+    """Return the answers of each stubbed downstream in the order in which the requests will be sent."""
+    ordered = [one for one in requests if one.role == "before"] + [one for one in requests if one.role != "before"]
+    result: dict[str, list[StubAnswer]] = {name: [] for name in parts.stubbed}
+    for request in ordered:
+        for name, answers in parts.stubs.get(request.id, {}).items():
+            if name in result:
+                result[name].extend(answers)
+    return result
+
+
+def _overlay_key(tree: Tree) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(tree.overlay):
+        content = tree.overlay[path]
+        digest.update(f"{path}\0{-1 if content is None else len(content)}\0".encode() + (content or b""))
+    return digest.hexdigest()[:24]

@@ -1,0 +1,104 @@
+"""From what a play saw to a run's outcome: the judgement of `plain.judging`, and the proof of what ran."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from butfor.evidence.plays import Observation, Plan
+from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.reproductions import Expectation
+from butfor.evidence.runs import AnswerSeen, RunOutcome
+from butfor.reproducing.plain import judging
+
+LOG_TAIL = 4000
+_INSTALLED = re.compile(r"/(?:site|dist)-packages/(?P<rest>.+)$")
+_NOT_OWN = frozenset(
+    {"test", "tests", "testing", "docs", "doc", "examples", "scripts", "tools", "setup.py", "conftest.py"}
+)
+
+
+def judge(
+    observation: Observation,
+    plan: Plan,
+    predicate: FailurePredicate,
+    expected: Sequence[Expectation],
+    *,
+    suspects: frozenset[str] | None = None,
+    renames: Mapping[str, str] | None = None,
+) -> RunOutcome:
+    """Judge a run by the predicate and by what good answers.
+
+    `renames` maps file names of the tree under test to the predicate's; `suspects` are the services that run
+    the tree under test (default: the predicate's service). Never raises for what the run did.
+    """
+    chosen = suspects if suspects is not None else frozenset({predicate.service})
+    proof = ran_worktree(observation, plan, chosen)
+    case = judging.Case(
+        predicate_facts(predicate, plan), {one.id: one.model_dump() for one in expected}, renames=dict(renames or {}),
+        roots=roots_of(observation, plan),
+    )  # fmt: skip
+    result = judging.decide(observation.model_dump(mode="json"), case, ran_worktree=proof)
+    return RunOutcome(
+        judgement=result["judgement"], reason=result["reason"], started=observation.started,
+        infrastructure=observation.infrastructure, ran_worktree=proof,
+        answers=[AnswerSeen(**answer) for answer in result["answers"]], exceptions=result["exceptions"],
+        start_seconds=observation.start_seconds, seconds=observation.seconds, cpu_seconds=observation.cpu_seconds,
+        log_tail=_tail(observation, predicate.service),
+    )  # fmt: skip
+
+
+def predicate_facts(predicate: FailurePredicate, plan: Plan) -> dict[str, Any]:
+    """Return the predicate as plain JSON; `repeat` says that a slowness is measured several times in a run."""
+    return {**predicate.model_dump(mode="json"), "repeat": plan.repeat > 1}
+
+
+def roots_of(observation: Observation, plan: Plan) -> list[str]:
+    """Return the folders that stand for the repository's root in paths which a run reports."""
+    copies = [str(observation.folder / "scratch" / service.name / "worktree") for service in plan.services]
+    return [*copies, *(str(service.worktree) for service in plan.services)]
+
+
+def ran_worktree(observation: Observation, plan: Plan, suspects: frozenset[str]) -> bool | None:
+    """Tell whether the suspected services ran the tree under test: True, False, or None (cannot be checked).
+
+    True needs a loaded module under the worktree, and none that is also in the worktree loaded from an
+    installed copy. A service without any Python module says nothing either way.
+    """
+    found = [
+        _proof(observation.loaded_files.get(one.name, []), one.worktree, one.directory)
+        for one in plan.services
+        if one.name in suspects
+    ]
+    if False in found:
+        return False
+    return True if found and all(found) else None
+
+
+def _proof(loaded: Sequence[str], worktree: Path, directory: str) -> bool | None:
+    if not loaded:
+        return None
+    if any(_is_copy(file, worktree, directory) for file in loaded):
+        return False
+    if any(file.startswith("<worktree>") and not _INSTALLED.search(file) for file in loaded):
+        return True
+    return False if next(worktree.rglob("*.py"), None) is not None else None
+
+
+def _is_copy(file: str, worktree: Path, directory: str) -> bool:
+    """Tell whether a loaded file is an installed copy of one that the worktree has."""
+    match = _INSTALLED.search(file)
+    if match is None:
+        return False
+    rest = PurePosixPath(match["rest"])
+    if rest.parts[0] in _NOT_OWN or ".." in rest.parts:
+        return False
+    roots = [worktree, worktree / "src", worktree / "lib", worktree / directory, worktree / directory / "src"]
+    return any((root / rest).is_file() for root in roots)
+
+
+def _tail(observation: Observation, service: str) -> str:
+    path = observation.logs.get(service)
+    return judging.read_tail(path, LOG_TAIL) if path is not None else ""

@@ -1,0 +1,216 @@
+"""Good, bad or cannot tell: the judgement of one run, standard library only.
+
+    bad      an answer to a failing request matches the whole failure predicate
+    good     every failing request got good's answer, and every healthy request its own
+    unknown  everything else: not started, failed otherwise, healthy differs, ran another tree
+
+An exception's type alone never decides, and an infrastructure error is never bad.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+from . import answers, tracebacks
+
+Json = dict[str, Any]
+
+
+class Case:
+    """What one run is judged by. All values are plain JSON: predicate, {request id: expectation}, renames."""
+
+    def __init__(
+        self,
+        predicate: Json,
+        expected: dict[str, Json],
+        *,
+        renames: dict[str, str] | None = None,
+        roots: list[str] | None = None,
+    ) -> None:
+        self.predicate = predicate
+        self.expected = expected
+        self.renames = renames or {}
+        self.roots = roots or []
+
+
+def decide(observation: Json, case: Case, *, ran_worktree: bool | None = None) -> Json:
+    """Judge a run. Returns judgement, reason, answers [{id, role, status, seconds, as_good, as_failure, why}],
+    exceptions [one line each].
+    """
+    if not observation.get("started"):
+        return _unknown(f"does not start: {_one_line(observation.get('reason')) or 'no reason was given'}")
+    if observation.get("infrastructure"):
+        return _unknown(f"could not be run: {_one_line(observation.get('reason'))}")
+    if ran_worktree is False:
+        return _unknown("ran something else: the repository's modules were not loaded from the tree under test")
+    seen = _Exceptions(observation, case.roots)
+    judged = [_judged(answer, case, seen) for answer in observation.get("answers", []) if answer["role"] != "before"]
+    judged = _by_median(judged, case)
+    judgement, reason = _verdict(judged)
+    return {"judgement": judgement, "reason": reason, "answers": judged, "exceptions": seen.described()}
+
+
+class _Exceptions:
+    """The exceptions of a run: by trace where injected, else those of the log."""
+
+    def __init__(self, observation: Json, roots: list[str]) -> None:
+        spool = observation.get("spool")
+        self.by_trace = tracebacks.from_spool(Path(spool), roots) if spool else {}
+        self.of_log: list[tracebacks.Seen] = []
+        for path in (observation.get("logs") or {}).values():
+            self.of_log += tracebacks.from_log(read_tail(Path(path), tracebacks.LOG_LIMIT), roots)
+
+    def of(self, trace: str) -> list[tracebacks.Seen]:
+        """Return those of a request; those of the log where nothing is tied to any request."""
+        return self.by_trace.get(trace) or ([] if self.by_trace else self.of_log)
+
+    def described(self) -> list[str]:
+        every = [seen for found in self.by_trace.values() for seen in found] or self.of_log
+        return list(dict.fromkeys(tracebacks.described(seen) for seen in every))[:20]
+
+
+def _judged(answer: Json, case: Case, seen: _Exceptions) -> Json:
+    headers = [(str(k), str(v)) for k, v in answer.get("headers") or []]
+    body = _body(answer)
+    as_good, why = _as_good(answer, headers, body, case)
+    failure = "not a failing request"
+    if answer["role"] == "failing":
+        failure = _failure(answer, headers, body, case, seen, as_good)
+    return {
+        "id": answer["id"],
+        "role": answer["role"],
+        "status": answer.get("ended") or answer.get("status") or "closed",
+        "seconds": answer.get("seconds", 0.0),
+        "as_good": as_good,
+        "as_failure": failure == "",
+        "why": "" if as_good or not failure else "; ".join(filter(None, (why, failure)))[:400],
+    }
+
+
+def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) -> tuple[bool | None, str]:
+    expected = case.expected.get(answer["id"])
+    if answer.get("skipped"):
+        return False, f"was not sent: {answer['skipped']}"
+    if expected is None:
+        return None, ""
+    if answer.get("ended") or not answer.get("complete", True):
+        broken = answer.get("ended") or "truncated"
+        return broken == expected["status"], f"{broken}, good answers {expected['status']}"
+    limit = case.predicate.get("slower_than_s")
+    if (
+        answer["role"] == "failing"
+        and limit
+        and answer.get("seconds", 0.0) > limit
+        and not case.predicate.get("repeat")
+    ):
+        return False, f"{answer['seconds']:.3f} s is over {limit:.3f} s"
+    how, why = answers.compare(expected, answer.get("status"), headers, body)
+    return bool(how), why
+
+
+def _failure(
+    answer: Json, headers: answers.Headers, body: bytes, case: Case, seen: _Exceptions, as_good: bool | None
+) -> str:
+    """Return an empty string if the answer matches the whole predicate, else the first part that it does not."""
+    predicate = case.predicate
+    if answer.get("skipped"):
+        return f"was not sent: {answer['skipped']}"
+    why = _outcome(answer, predicate) or _property(predicate.get("answer"), answer, headers, body, as_good)
+    if why or not (predicate.get("exception_types") or predicate.get("frame")):
+        return why
+    found = seen.of(answer.get("trace_id", ""))
+    if not found:
+        return "no exception was seen, so it cannot be told whether it is this failure"
+    others = [tracebacks.matches(predicate, one, case.renames) for one in found]
+    return "" if "" in others else others[-1]
+
+
+def _outcome(answer: Json, predicate: Json) -> str:
+    """Compare status, end and duration."""
+    ended, status = answer.get("ended"), answer.get("status")
+    if ended == "refused":
+        return "the connection was refused: the service was gone"
+    broke_off = status is not None and not answer.get("complete", True) and ended != "timeout"
+    got = "truncated" if broke_off else ended
+    if predicate.get("ended") != got:
+        return f"ended: {got or 'whole'}, not {predicate.get('ended') or 'whole'}"
+    if predicate.get("status") is not None and status != predicate["status"]:
+        return f"status {status}, not {predicate['status']}"
+    limit = predicate.get("slower_than_s")
+    if limit and answer.get("seconds", 0.0) <= limit:
+        return f"{answer['seconds']:.3f} s is not over {limit:.3f} s"
+    return ""
+
+
+def _property(wanted: Json | None, answer: Json, headers: answers.Headers, body: bytes, as_good: bool | None) -> str:
+    if not wanted:
+        return ""
+    text = answers.decoded(body, headers).decode("utf-8", "replace")
+    value = wanted.get("value", "")
+    held = {
+        "body_truncated": not answer.get("complete", True),
+        "body_contains": value in text,
+        "body_lacks": value not in text,
+        "header_missing": not answers.header(headers, value),
+        "body_differs": as_good is not True,
+    }
+    return "" if held[wanted["kind"]] else f"the answer is not so: {wanted['kind']} {value}".strip()
+
+
+def _by_median(judged: list[Json], case: Case) -> list[Json]:
+    """Judge a slowness that is measured several times in a run by its median: one hiccup decides nothing."""
+    limit = case.predicate.get("slower_than_s")
+    if not limit or not case.predicate.get("repeat"):
+        return judged
+    result = []
+    for one in judged:
+        if one["role"] == "failing" and isinstance(one["status"], int):
+            same = [other["seconds"] for other in judged if other["id"] == one["id"]]
+            slow = statistics.median(same) > limit
+            one = {**one, "as_good": one["as_good"] and not slow, "as_failure": slow and one["as_good"] is not False}
+        result.append(one)
+    return result
+
+
+def _verdict(judged: list[Json]) -> tuple[str, str]:
+    failing = [one for one in judged if one["role"] == "failing"]
+    healthy = [one for one in judged if one["role"] == "healthy"]
+    if not failing:
+        return "unknown", "no failing request was answered"
+    matching = [one for one in failing if one["as_failure"]]
+    if matching:
+        return "bad", f"{len(matching)} of {len(failing)} failing requests failed as captured"
+    off = next((one for one in failing if not one["as_good"]), None)
+    if off is not None:
+        return "unknown", f"request {off['id']} neither failed as captured nor got good's answer: {off['why']}"
+    off = next((one for one in healthy if one["as_good"] is False), None)
+    if off is not None:
+        return "unknown", f"healthy request {off['id']} did not get its answer: {off['why']}"
+    return "good", f"{len(failing)} failing and {len(healthy)} healthy requests got good's answers"
+
+
+def _unknown(reason: str) -> Json:
+    return {"judgement": "unknown", "reason": reason, "answers": [], "exceptions": []}
+
+
+def _body(answer: Json) -> bytes:
+    path = answer.get("body")
+    if not path:
+        return b""
+    with Path(path).open("rb") as file:
+        return file.read(answers.BODY_LIMIT)
+
+
+def read_tail(path: Path, limit: int) -> str:
+    """Return the last `limit` bytes of a log as text; nothing for what is no plain file."""
+    if not path.is_file() or path.is_symlink():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - limit))
+        return file.read(limit).decode("utf-8", "replace")
+
+
+def _one_line(text: Any) -> str:
+    return " ".join(str(text or "").split())[:300]

@@ -1,0 +1,110 @@
+"""Executes trees on this machine: one fresh start per run, in the sandbox, judged and proven."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from butfor.errors import ButforError, InconclusiveError, InfrastructureError
+from butfor.evidence.plays import Observation, Plan
+from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.reproductions import Expectation, PlanParts
+from butfor.evidence.runs import RunOutcome, SuiteOutcome, Tree
+from butfor.evidence.services import ServiceDescription
+from butfor.ports.plays import play
+from butfor.reproducing import keeping, suites
+from butfor.reproducing.assembling import Workshop, assemble, deadline
+from butfor.reproducing.judgements import judge
+
+Keeper = Callable[[Observation, Path], Path]
+"""Writes a run's telemetry as a bundle to a folder and returns it."""
+
+
+@dataclass
+class Count:
+    """How many trees were executed, shared by the variants of a runner."""
+
+    runs: int = 0
+
+
+@dataclass
+class LocalRunner:
+    """Implements `evidence.runs.Runner`. `suspects` are the services that run the tree under test.
+
+    `renames` maps file names at other revisions to those that the predicate names. Identical trees are run
+    again each time: a verdict may be noisy, so no outcome is ever remembered.
+    """
+
+    services: Sequence[ServiceDescription]
+    parts: PlanParts
+    predicate: FailurePredicate
+    workshop: Workshop
+    suspects: frozenset[str]
+    expected: Sequence[Expectation] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    keeper: Keeper = keeping.keep
+    count: Count = field(default_factory=Count)
+
+    @property
+    def runs(self) -> int:
+        """How many times a tree was executed, by this runner and its variants."""
+        return self.count.runs
+
+    def variant(self, **changes: Any) -> LocalRunner:
+        """Return a runner with other parts, services, predicate or expectations, counted together with this one."""
+        kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return LocalRunner(**{**kept, **changes})
+
+    def run(self, tree: Tree, *, healthy: bool = True, keep_telemetry: Path | None = None) -> RunOutcome:
+        """Run once and judge. What the tree does never raises; a setup that fails is `unknown`."""
+        with self.folder() as folder:
+            try:
+                plan, observation = self.observe(tree, Path(folder), healthy=healthy)
+            except InconclusiveError as error:
+                return RunOutcome(judgement="unknown", reason=str(error), started=False)
+            except InfrastructureError as error:
+                return RunOutcome(judgement="unknown", reason=str(error), started=False, infrastructure=True)
+            outcome = self.judged(observation, plan)
+            if keep_telemetry is not None:
+                kept = self.keeper(observation, keep_telemetry)
+                outcome = outcome.model_copy(update={"telemetry": kept})
+            return outcome
+
+    def observe(self, tree: Tree, folder: Path, *, healthy: bool = True) -> tuple[Plan, Observation]:
+        """Run once into `folder` without judging. Raises InconclusiveError where the setup fails."""
+        self.count.runs += 1
+        plan = assemble(
+            self.services, self.parts, tree, self.workshop, self.suspects, healthy=healthy,
+            deadline_s=deadline(self.parts, len(self.services)),
+        )  # fmt: skip
+        return plan, play(plan, sandbox=self.workshop.bench.sandbox, folder=folder)
+
+    def judged(self, observation: Observation, plan: Plan) -> RunOutcome:
+        """Judge what a play saw."""
+        return judge(
+            observation, plan, self.predicate, self.expected, suspects=self.suspects, renames=self.renames
+        )  # fmt: skip
+
+    def suite(self, tree: Tree, script: str, *, timeout_s: float = 900) -> SuiteOutcome:
+        """Run a test script of the suspected service in a copy of the tree that it may write to."""
+        service = next(one for one in self.services if one.name in self.suspects)
+        with self.folder() as folder:
+            try:
+                planned = self.workshop.planned(service, tree)
+            except ButforError as error:
+                return SuiteOutcome(exit_code=-1, log_tail=str(error))
+            copy = Path(folder) / "worktree"
+            shutil.copytree(planned.worktree, copy, symlinks=True)
+            return suites.run_suite(
+                planned.model_copy(update={"worktree": copy}), script, self.workshop.bench, Path(folder), timeout_s
+            )
+
+    def folder(self) -> tempfile.TemporaryDirectory[str]:
+        """Return a context with the name of a fresh folder for one run."""
+        runs = self.workshop.scratch / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="run-", dir=runs, ignore_cleanup_errors=True)
