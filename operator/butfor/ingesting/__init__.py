@@ -1,1 +1,6 @@
-"""From a bundle or OTLP on the wire to Arrow tables and the store."""
+"""Telemetry in: bundles, OTLP files and receivers, read into Arrow tables."""
+
+from butfor.ingesting.bundles import open_bundle
+from butfor.ingesting.otlp import read
+
+__all__ = ["open_bundle", "read"]
