@@ -84,6 +84,8 @@ class Plan(Frozen):
     case: Path | None = None
     deadline_s: float = 300.0
     start_timeout_s: float = 60.0
+    grace_s: float = 0.05
+    """How long services may take to end by themselves; more where they write telemetry of their own at exit."""
 
 
 class AnswerRecord(Frozen):
@@ -120,3 +122,7 @@ class Observation(Frozen):
     """Per service, files of loaded modules, with the worktree's mount point replaced by `<worktree>`."""
     logs: dict[str, Path] = {}
     sandbox: str = ""
+    notes: list[str] = []
+    """What was left out, e.g. that a service ran without injection."""
+    probe_traces: list[str] = []
+    """Trace ids of the ready probes: requests of ours, not of any client."""

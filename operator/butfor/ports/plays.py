@@ -42,7 +42,7 @@ def play(
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     mapping = _Mapping(sandbox, folder)
-    (folder / "plan.json").write_text(json.dumps(mapping.plan(plan, out)))
+    (folder / "plan.json").write_text(json.dumps(mapping.plan(plan)))
     try:
         done = _run(mapping, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S))
     except InfrastructureError as error:
@@ -70,7 +70,7 @@ class _Mapping:
         self.read_only[host.resolve()] = inside
         return inside
 
-    def plan(self, plan: Plan, out: Path) -> dict[str, Any]:
+    def plan(self, plan: Plan) -> dict[str, Any]:
         """The plan as the player reads it."""
         document = plan.model_dump(mode="json")
         document["services"] = [self._service(s) for s in plan.services]
@@ -164,9 +164,9 @@ def _read(out: Path, done: Exit, sandbox: Sandbox, folder: Path) -> Observation:
         )
     path = out / "observation.json"
     try:
-        if path.stat().st_size > _MAXIMUM_OBSERVATION:
-            raise ValueError("it is too large")
-        document = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            # a record that is cut at the bound is no JSON, and so refused
+            document = json.loads(file.read(_MAXIMUM_OBSERVATION))
         return _observation(document, out, sandbox, folder)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
         reason = (
@@ -183,7 +183,6 @@ def _observation(document: dict[str, Any], out: Path, sandbox: Sandbox, folder: 
         if answer.get("body") is not None:
             answer["body"] = _inside(out, answer["body"], _BODY)
     logs = {str(name): out / "logs" / f"{name}.log" for name in document.pop("logs")}
-    document.pop("notes", None)
     return Observation(
         **document, folder=folder, spool=out / "spool", sandbox=sandbox.describe(),
         logs={name: path for name, path in logs.items() if path.parent == out / "logs" and path.is_file()},

@@ -77,7 +77,8 @@ class Sandbox:
 
         `read_only` and `writable` map host paths to paths inside; `scratch` paths are folders in memory
         (a host folder where nothing is isolated). `cwd` is an inside path. Writable host folders must be
-        private to the caller: they are opened to the run's user. Raises InfrastructureError when the sandbox itself cannot be started.
+        private to the caller: they are opened to the run's user. Raises InfrastructureError when the sandbox
+        itself cannot be started.
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
         for host in (*writable, *(scratch if self.kind == "none" else ())):
@@ -153,8 +154,8 @@ class _Mounts:
             self.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
         self._files()
         self.add("--proc", "/proc", "--dev", "/dev")
-        for folder in ("/dev/shm", "/tmp", HOME):  # noqa: S108 - inside, tmpfs of its own
-            self.add("--perms", "1777", "--tmpfs", str(folder))
+        for memory in ("/dev/shm", "/tmp", HOME):  # noqa: S108 - inside, tmpfs of its own
+            self.add("--perms", "1777", "--tmpfs", memory)
 
     def _files(self) -> None:
         user = self.user

@@ -107,11 +107,11 @@ def memory_of(root: int) -> int:
 def _children() -> dict[int, list[int]]:
     """Child process ids per process id, of the whole machine (`/proc/*/task/*/children` is not in each kernel)."""
     found: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
             with contextlib.suppress(OSError, ValueError, IndexError):
-                parent = int(Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[1])
-                found.setdefault(parent, []).append(int(name))
+                parent = int((folder / "stat").read_bytes().rpartition(b")")[2].split()[1])
+                found.setdefault(parent, []).append(int(folder.name))
     return found
 
 

@@ -55,6 +55,13 @@ def exchange(
     return answer
 
 
+def listens(port: int) -> bool:
+    """Whether something accepts connections on 127.0.0.1:`port`."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _encode(port: int, method: str, target: str, headers: list[tuple[str, str]], body: bytes | None) -> bytes:
     """The bytes on the wire: the headers as given; Host and the body's length are added where they lack."""
     names = {name.lower() for name, _ in headers}

@@ -47,7 +47,7 @@ class Answers:
     def _fit(answer: dict[str, Any], method: str, target: str, digest: str) -> int:
         if answer["method"].upper() != method.upper():
             return 0
-        if answer["target"].split("?")[0] != target.split("?")[0]:
+        if answer["target"].partition("?")[0] != target.partition("?")[0]:
             return 0
         if answer["target"] != target:
             return 1

@@ -1,0 +1,172 @@
+"""Starting and ending the services of a play. Standard library only; imports little, to start services soon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+_FIRST_PORT = 18_000
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class NotStarted(Exception):  # noqa: N818 - a state of the play, not a defect
+    """A service could not be prepared or started; the text says which and how.
+
+    `infrastructure`: it was our fault or the machine's, not the service's.
+    """
+
+    def __init__(self, reason: str, *, infrastructure: bool = False) -> None:
+        super().__init__(reason)
+        self.infrastructure = infrastructure
+
+
+class Service:
+    """One service of the plan: its ports (`front` is what clients use), environment, log and process group."""
+
+    def __init__(self, plan: Json, out: Path, port: int, front: int) -> None:
+        self.plan, self.out, self.port, self.front = plan, out, port, front
+        self.name: str = plan["name"]
+        self.worktree, self.data = Path(plan["worktree"]), Path(plan["data"])
+        self.log = out / "logs" / f"{self.name}.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where scripts run: the service's folder inside its worktree."""
+        return self.worktree / str(self.plan.get("directory") or ".")
+
+    def copy_worktree(self) -> None:
+        """Make a private, writable copy of the tree with fresh file times, and an empty $DATA."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != str(self.worktree)]
+        for tree in trees:
+            copy = ["cp", "-a", "--no-preserve=timestamps,ownership", f"{tree}/.", str(self.worktree)]
+            done = subprocess.run(copy, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                reason = f"the worktree of {self.name} cannot be copied: {done.stderr.strip()[:300]}"
+                raise NotStarted(reason, infrastructure=True)
+
+    def environment(self, urls: dict[str, str], case: str) -> dict[str, str]:
+        """Variables of the service's scripts: PORT, DATA, WORKTREE, CASE, the others' <NAME>_URL, its own."""
+        variables = {
+            "PATH": _SYSTEM_PATH, "HOME": os.environ.get("HOME") or str(self.data), "LANG": "C.UTF-8",
+            "USER": "sandbox", "PORT": str(self.port), "DATA": str(self.data), "WORKTREE": str(self.worktree),
+            "CASE": case, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
+        }  # fmt: skip
+        if venv := self.plan.get("environment_path"):
+            variables["VIRTUAL_ENV"] = venv
+            variables["PATH"] = f"{venv}/bin:{_SYSTEM_PATH}"
+        variables.update({name: url for name, url in urls.items() if name != url_name(self.name)})
+        variables.update({str(k): str(v) for k, v in (self.plan.get("environment") or {}).items()})
+        return variables
+
+    def prepare(self, variables: dict[str, str], seconds: float) -> None:
+        """Run `prepare` to its end."""
+        script = self.plan.get("prepare") or ""
+        if not script.strip():
+            return
+        process = self._bash(script, variables)
+        try:
+            code = process.wait(timeout=max(seconds, 0.1))
+        except subprocess.TimeoutExpired:
+            stop_groups([process], 0.0)
+            raise NotStarted(f"prepare of {self.name} took longer than {seconds:.0f} s") from None
+        if code != 0:
+            raise NotStarted(f"prepare of {self.name} failed (exit {code}): {tail(self.log)}")
+
+    def start(self, variables: dict[str, str]) -> None:
+        """Start `run`; when it can serve is for the caller to find out."""
+        self.process = self._bash(self.plan["run"], variables)
+
+    def check_alive(self) -> None:
+        """Raise NotStarted where the service has ended by itself."""
+        if self.process is None or self.process.poll() is not None:
+            code = None if self.process is None else self.process.returncode
+            raise NotStarted(f"{self.name} ended (exit {code}) before it was ready: {tail(self.log)}")
+
+    def _bash(self, script: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+        try:
+            with self.log.open("ab") as log:
+                return subprocess.Popen(
+                    ["bash", "-e", "-o", "pipefail", "-c", script], cwd=self.directory, env=variables,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            raise NotStarted(f"{self.name} cannot be started: {error}") from error
+
+
+class Ports:
+    """Ports of 127.0.0.1, the same in each play where the network is our own, so that answers are the same."""
+
+    def __init__(self) -> None:
+        self._next = _FIRST_PORT
+
+    def take(self) -> int:
+        """A port that nobody listens on."""
+        for port in range(self._next, self._next + 200):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            self._next = port + 1
+            return port
+        raise NotStarted("no free port on the loopback", infrastructure=True)
+
+
+def url_name(service: str) -> str:
+    """The variable that holds a service's address: `<NAME>_URL`, upper case, all but letters and digits as _."""
+    return "".join(c if c.isalnum() else "_" for c in service).upper() + "_URL"
+
+
+def stop_groups(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
+    """End process groups: SIGTERM, up to `grace` seconds for all together, then SIGKILL."""
+    if grace > 0:
+        _signal(processes, signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while any(p.poll() is None for p in processes) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    _signal(processes, signal.SIGKILL)
+    for process in processes:
+        process.wait()
+
+
+def _signal(processes: list[subprocess.Popen[bytes]], number: int) -> None:
+    for process in processes:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def cpu_seconds(sessions: set[int]) -> float:
+    """CPU time that all processes of these sessions (and their ended, awaited children) have used so far."""
+    ticks = 0
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) in sessions:
+                ticks += sum(int(f) for f in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def tail(path: Path, lines: int = 12) -> str:
+    """The last lines of a log on one line."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - 8192, 0))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return "no log"
+    return " | ".join(line.strip() for line in text.strip().splitlines()[-lines:])[-1200:] or "nothing in the log"
