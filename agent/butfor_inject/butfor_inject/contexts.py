@@ -1,0 +1,91 @@
+"""Which request the running code serves: a context variable, carried into the standard library's thread pools."""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import get_ident as thread_number
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
+
+if TYPE_CHECKING:
+    from butfor_inject.exchanges import Exchange
+
+current: ContextVar[Optional[Exchange]] = ContextVar("butfor_exchange", default=None)
+
+
+def parse(traceparent: str) -> Optional[Tuple[str, str]]:
+    """Trace and parent span id of a W3C `traceparent`, or None if it is not valid."""
+    parts = traceparent.strip().lower().split("-")
+    if len(parts) < 4 or len(parts[0]) != 2 or parts[0] == "ff":
+        return None
+    trace_id, span_id = parts[1], parts[2]
+    if len(trace_id) != 32 or len(span_id) != 16 or not _hex(trace_id) or not _hex(span_id):
+        return None
+    return trace_id, span_id
+
+
+def _hex(text: str) -> bool:
+    return all(c in "0123456789abcdef" for c in text) and text.strip("0") != ""
+
+
+def new_id(size: int) -> str:
+    """A random id of `size` bytes, in hex; never from `random`, whose state belongs to the service."""
+    return os.urandom(size).hex()
+
+
+def carried(exchange: Exchange, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
+    """Run `function` in this thread on behalf of `exchange`."""
+    token = current.set(exchange)
+    number = thread_number()
+    exchange.threads.add(number)
+    try:
+        return function(*arguments, **named)
+    finally:
+        exchange.threads.discard(number)
+        current.reset(token)
+
+
+def hook_executors(module: Any) -> None:
+    """Make `ThreadPoolExecutor.submit` carry the request along."""
+    original = module.ThreadPoolExecutor.submit
+
+    def submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        exchange = current.get()
+        if exchange is None:
+            return original(self, fn, *args, **kwargs)
+        return original(self, carried, exchange, fn, *args, **kwargs)
+
+    module.ThreadPoolExecutor.submit = copied(submit, original)
+
+
+def hook_anyio(module: Any) -> None:
+    """Name the worker thread of `anyio.to_thread.run_sync`, which carries the context itself."""
+    original = module.run_sync
+
+    def run_sync(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        exchange = current.get()
+        if exchange is None:
+            return original(func, *args, **kwargs)
+        return original(carried, exchange, func, *args, **kwargs)
+
+    module.run_sync = copied(run_sync, original)
+
+
+def copied(replacement: Any, original: Any) -> Any:
+    """`replacement` under the original's name and documentation (functools.wraps, without `__wrapped__`)."""
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        if hasattr(original, name):
+            setattr(replacement, name, getattr(original, name))
+    return replacement
+
+
+def task_now() -> Any:
+    """The asyncio task that is running, or None; never imports asyncio."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None

@@ -1,0 +1,162 @@
+"""One request that this process serves: from its first byte to its last, and what was seen of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Callable, Optional, Sequence, Tuple
+
+from butfor_inject import contexts, failures
+from butfor_inject.bodies import Body
+from butfor_inject.spools import Spool
+
+Headers = Sequence[Tuple[str, str]]
+EXCEPTIONS_KEPT = 8
+RAISES_KEPT = 16
+
+
+class Exchange:
+    """A server span in the making. `ended` is None for a whole answer, else `closed`, `timeout` or `truncated`.
+
+    `server_answers`: the server itself answers 500 when the application raises before it answered.
+    `find_route`: asked at the end for the route's template. `trace`: ids that another tracer gave this request.
+    """
+
+    __slots__ = (
+        "answer", "answer_headers", "connection", "done_ns", "ended", "escaped", "exceptions", "find_route", "finished", "gone",
+        "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port", "prefix", "query", "raised", "raises",
+        "request", "request_headers", "route", "sampled", "samples", "scheme", "server_answers", "span_id",
+        "start_ns", "started", "status", "task", "thread", "threads", "trace", "trace_id", "version",
+    )  # fmt: skip
+
+    def __init__(self, spool: Spool, method: str, target: str, headers: Headers, **facts: Any) -> None:
+        self.started = time.monotonic()
+        self.start_ns = time.time_ns()
+        self.method, self.request_headers = method, headers
+        self.path, _, self.query = target.partition("?")
+        incoming = contexts.parse(next((v for k, v in headers if k.lower() == "traceparent"), ""))
+        self.trace_id, self.parent_id = incoming or (contexts.new_id(16), "")
+        self.span_id = contexts.new_id(8)
+        self.peer: Optional[str] = facts.get("peer")
+        self.port: Optional[int] = facts.get("port")
+        self.scheme: str = facts.get("scheme") or "http"
+        self.version: str = facts.get("version") or ""
+        self.server_answers: bool = facts.get("server_answers", False)
+        self.find_route: Optional[Callable[[], Optional[str]]] = facts.get("find_route")
+        self.request, self.answer = Body(spool), Body(spool)
+        self.status: Optional[int] = None
+        self.answer_headers: Headers = ()
+        self.done_ns = 0
+        self.ended: Optional[str] = None
+        self.escaped: Optional[dict[str, Any]] = None
+        self.gone = self.finished = False
+        self.exceptions: dict[Any, dict[str, Any]] = {}
+        self.more_exceptions = 0
+        self.raises: list[Any] = []
+        self.raised = 0
+        self.route: Optional[str] = None
+        self.prefix = ""
+        self.sampled = 0
+        self.samples: dict[Any, int] = {}
+        self.thread = contexts.thread_number()
+        self.threads: set[int] = set()
+        self.task: Any = None
+        self.loop: Any = None
+        self.connection: Any = None
+        self.trace: Optional[Tuple[str, str]] = None
+
+    @property
+    def ids(self) -> Tuple[str, str]:
+        """Trace and span id under which this request is known."""
+        return self.trace or (self.trace_id, self.span_id)
+
+    def remember(self, error: BaseException, source: str, *, escaped: bool = False) -> dict[str, Any]:
+        """Describe an exception that this request met, once; the better of two sources is kept."""
+        key = _identity(error)
+        known = self.exceptions.get(key)
+        if known is None:
+            if len(self.exceptions) >= EXCEPTIONS_KEPT and not escaped:
+                self.more_exceptions += 1
+                return {}
+            known = failures.describe(error, source, escaped=escaped)
+            known["time_ns"] = time.time_ns()
+            self.exceptions[key] = known
+        elif escaped:
+            moment = known["time_ns"]
+            known.update(failures.describe(error, source, escaped=True), time_ns=moment)
+        elif source == "log":
+            known["butfor.exception.source"] = source
+        return known
+
+    def answered(self, status: int, headers: Headers) -> None:
+        """The status line and headers are on their way."""
+        if status >= 200 or status == 101:
+            self.status, self.answer_headers = status, headers
+        if status >= 500:
+            error = sys.exc_info()[1]
+            if error is not None:
+                self.remember(error, "raised")
+
+    def sent(self, piece: Any) -> None:
+        """A piece of the answer's body is on its way; servers do not send the body of an answer to HEAD."""
+        if self.method != "HEAD":
+            self.answer.add(piece)
+
+    def done(self) -> None:
+        """The application has sent the last byte of its answer."""
+        if not self.done_ns:
+            self.done_ns = time.time_ns()
+
+    def failed(self, error: BaseException) -> None:
+        """An exception left the application."""
+        self.escaped = self.remember(error, "span_event", escaped=True)
+
+    def client_left(self) -> None:
+        """The client closed its side before it had the whole answer."""
+        if not self.done_ns:
+            self.gone = True
+
+    def settle(self) -> None:
+        """Decide how the exchange ended."""
+        announced = {k.lower(): v for k, v in self.request_headers}.get("content-length", "")
+        if announced.isdigit() and int(announced) > self.request.size:
+            self.request.truncated = True  # the service did not read all of it, so neither did we
+        if self.status is None and self.escaped and self.server_answers and not self.gone:
+            self.status = 500
+            self.done()
+        elif self.gone:
+            self.ended = "timeout"
+        elif self.status is None:
+            self.ended = "closed"
+        elif self._broke_off():
+            self.ended = "truncated"
+
+    def _broke_off(self) -> bool:
+        status = self.status or 0
+        if self.method == "HEAD" or status in (204, 304) or status < 200:
+            return False
+        if not self.done_ns:
+            return True
+        named = {k.lower(): v for k, v in self.answer_headers}
+        promised = named.get("content-length", "")
+        return "content-encoding" not in named and promised.isdigit() and self.answer.size < int(promised)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the request failed on the server's side, or got no whole answer."""
+        return bool(self.ended or self.escaped or (self.status or 0) >= 500)
+
+    @property
+    def key(self) -> str:
+        """What its duration is compared with: the route, or the path where none is known."""
+        return f"{self.method} {self.route or self.path}"
+
+
+def _identity(error: BaseException) -> Any:
+    """Objects come and go, and their ids come back: the place of the innermost frame tells them apart."""
+    traceback, line = error.__traceback__, 0
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is not None:
+        line = traceback.tb_lineno
+    return id(error), type(error), line

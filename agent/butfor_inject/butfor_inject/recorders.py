@@ -1,0 +1,97 @@
+"""The process's one recorder: begins and ends exchanges, and writes what the spool's contract asks for."""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import Any, Optional
+
+from butfor_inject import raising, records, tracers
+from butfor_inject.boundaries import attempt
+from butfor_inject.contexts import current
+from butfor_inject.exchanges import Exchange, Headers
+from butfor_inject.processes import ProcessNotes
+from butfor_inject.sampling import Sampler
+from butfor_inject.settings import Settings
+from butfor_inject.spools import Spool
+
+
+class Recorder:
+    """Everything that is captured in this process goes through here. Its methods do not raise."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.spool = Spool(settings)
+        self.process = ProcessNotes(self.spool)
+        self.sampler = Sampler(self._flush)
+
+    def begin(self, method: str, target: str, headers: Headers, **facts: Any) -> Optional[Exchange]:
+        """Open a server span; None if we failed to."""
+        return attempt("begin", self._begin, method, target, headers, facts)
+
+    def _begin(self, method: str, target: str, headers: Headers, facts: dict[str, Any]) -> Exchange:
+        exchange = Exchange(self.spool, method, target, headers, **facts)
+        if not tracers.active():
+            self.spool.span(records.server_span(exchange, finished=False), opened=True)
+        self.sampler.watch(exchange)
+        self.process.served()
+        return exchange
+
+    def _flush(self, exchange: Exchange) -> None:
+        if exchange.trace is None:
+            self.spool.span(records.server_span(exchange, finished=False), opened=True)
+
+    def adopt(self, exchange: Exchange, ids: tuple[str, str]) -> None:
+        """Another tracer writes this request's server span, under these ids."""
+        exchange.trace = ids
+        span = records.server_span(exchange, finished=False)
+        attempt("adopt", lambda: self.spool.span(span, opened=True))
+
+    def end(self, exchange: Optional[Exchange]) -> None:
+        """Close a server span; a second call does nothing."""
+        if exchange is not None and not exchange.finished:
+            exchange.finished = True
+            attempt("end", self._end, exchange)
+
+    def _end(self, exchange: Exchange) -> None:
+        self.sampler.leave(exchange)
+        if exchange.find_route is not None and exchange.route is None:
+            exchange.route = attempt("route", exchange.find_route)
+        exchange.find_route = exchange.task = exchange.loop = exchange.connection = None
+        exchange.settle()
+        self.sampler.learn(exchange)
+        raising.conclude(exchange)
+        self.spool.payload(records.server_payload(exchange, self.settings.service))
+        if exchange.trace is None:
+            self.spool.span(records.server_span(exchange, finished=True))
+        else:
+            evidence = records.evidence_span(exchange)
+            if evidence is not None:
+                self.spool.span(evidence)
+        self.process.modules()
+
+    def forked(self) -> None:
+        """Start afresh in a forked child: the parent's requests are the parent's."""
+        attempt("fork", self.spool.reset)
+        attempt("fork", self.sampler.forked)
+        attempt("fork", self.process.forked)
+        current.set(None)
+
+
+_recorder: Optional[Recorder] = None
+_lock = allocate_lock()
+
+
+def start(settings: Settings) -> Recorder:
+    """Make the process's recorder, once."""
+    global _recorder  # noqa: PLW0603 - one per process is the point
+    with _lock:
+        if _recorder is None:
+            _recorder = Recorder(settings)
+        return _recorder
+
+
+def recorder() -> Recorder:
+    """The process's recorder; activating starts it before anything is hooked."""
+    if _recorder is None:
+        raise RuntimeError("capturing was not activated")
+    return _recorder

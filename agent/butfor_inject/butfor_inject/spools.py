@@ -1,0 +1,107 @@
+"""The files that a process writes: one whole JSON line per system call, so that a kill loses the last at most."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Optional
+
+from butfor_inject.settings import Settings
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
+class Spool:
+    """This process's files in the spool folder; a forked child opens files of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bodies = os.path.join(settings.spool, "bodies")
+        self._known: set[str] = set()
+        self.reset()
+        os.makedirs(self.bodies, mode=0o700, exist_ok=True)
+
+    def reset(self) -> None:
+        """Forget the open files: called in a forked child, whose lines must not mix with its parent's."""
+        self.pid = os.getpid()
+        self.token = os.urandom(4).hex()
+        self._files: dict[str, int] = {}
+        self.resource = _encode(_resource(self.settings, self.pid))
+
+    def _path(self, kind: str, suffix: str) -> str:
+        return os.path.join(self.settings.spool, f"{kind}-{self.pid}-{self.token}.{suffix}")
+
+    def _line(self, kind: str, text: str) -> None:
+        descriptor = self._files.get(kind)
+        if descriptor is None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+            descriptor = self._files.setdefault(kind, os.open(self._path(kind, "jsonl"), flags, 0o600))
+        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        while data:
+            data = data[os.write(descriptor, data) :]
+
+    def span(self, span: dict[str, Any], *, opened: bool = False) -> None:
+        """Append a finished span, or what is known of one that is still open."""
+        body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{_encode(span)}]}}]'
+        text = f'{{"resourceSpans":[{{"resource":{self.resource},"scopeSpans":{body}}}]}}'
+        self._line("open" if opened else "spans", text)
+
+    def log(self, scope: str, record: dict[str, Any]) -> None:
+        """Append a log record."""
+        body = f'[{{"scope":{{"name":{_encode(scope)}}},"logRecords":[{_encode(record)}]}}]'
+        self._line("logs", f'{{"resourceLogs":[{{"resource":{self.resource},"scopeLogs":{body}}}]}}')
+
+    def payload(self, payload: dict[str, Any]) -> None:
+        """Append a message pair (the keys of butfor.evidence.requests.Payload)."""
+        self._line("payloads", _encode(payload))
+
+    def replace(self, kind: str, content: dict[str, Any]) -> None:
+        """Write `<kind>-*.json` anew, atomically."""
+        temporary = self._path(kind, "tmp")
+        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(_encode(content))
+        os.replace(temporary, self._path(kind, "json"))
+
+    def temporary(self) -> str:
+        """A path for a body that is still being received."""
+        return os.path.join(self.bodies, f".{self.pid}-{os.urandom(6).hex()}.tmp")
+
+    def keep(self, digest: str, *, data: Optional[bytes] = None, path: Optional[str] = None) -> None:
+        """Store a body under its digest: from memory, or by renaming the file at `path`."""
+        target = os.path.join(self.bodies, digest)
+        if digest in self._known or os.path.exists(target):
+            if path is not None:
+                os.unlink(path)
+        else:
+            if path is None:
+                path = self.temporary()
+                with open(path, "wb") as file:
+                    file.write(data or b"")
+            os.replace(path, target)
+        if len(self._known) < 10_000:
+            self._known.add(digest)
+
+
+def attributes(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """OTLP attributes; None values are left out."""
+    return [{"key": key, "value": _value(value)} for key, value in values.items() if value is not None]
+
+
+def _value(value: Any) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    return {"stringValue": value if isinstance(value, str) else str(value)}
+
+
+def _resource(settings: Settings, pid: int) -> dict[str, Any]:
+    values = {
+        "service.name": settings.service,
+        "process.pid": pid,
+        "process.runtime.name": "cpython",
+        "vcs.ref.head.revision": settings.revision or None,
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "butfor",
+    }
+    return {"attributes": attributes(values)}
