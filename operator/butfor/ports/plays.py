@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
-from butfor.ports import environments
+from butfor.ports import environments, interpreters
 from butfor.ports.sandboxes import Exit, Limits, Sandbox
 
 _TOOLS = Path(__file__).parent
@@ -95,10 +95,17 @@ class _Mapping:
             "worktree": f"{top}/worktree", "data": f"{top}/data", "environment_path": None,
         }  # fmt: skip
         if service.environment_path is not None:
-            places["environment_path"] = self.show(service.environment_path, environments.environment_inside(name))
-            for prefix in _prefixes(service.environment_path):
-                self.show(prefix, str(prefix))
+            places |= self._environment(name, service.environment_path)
         return service.model_dump(mode="json") | places
+
+    def _environment(self, service: str, environment: Path) -> dict[str, str | None]:
+        artifacts = environments.artifacts_of(environment)
+        for prefix in environments.prefixes_of(environment):
+            self.show(prefix, str(prefix))
+        return {
+            "environment_path": self.show(environment, environments.environment_inside(service)),
+            "artifacts": self.show(artifacts, f"/srv/play/artifacts/{service}") if artifacts else None,
+        }
 
     def _tools(self, document: dict[str, Any]) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
@@ -108,22 +115,12 @@ class _Mapping:
         found = find_spec("butfor_inject")
         package = Path(found.origin).parent if found and found.origin else None
         document["inject"] = self.show(package, "/srv/play/inject/butfor_inject") if package else None
-        for prefix in environments.interpreter(sys.executable).binds():
+        for prefix in interpreters.interpreter(sys.executable).binds():
             self.show(prefix, str(prefix))
 
 
-def _prefixes(environment: Path) -> list[Path]:
-    """Folders of the interpreter that made an environment, from the stamp beside it, which runs cannot write."""
-    stamp = environment.parent / "environment.json"
-    try:
-        prefixes = [Path(p) for p in json.loads(stamp.read_text())["prefixes"]]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [p for p in prefixes if not p.is_relative_to("/usr")]
-
-
 def _run(mapping: _Mapping, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) -> Exit:
-    python = str(environments.interpreter(sys.executable).executable)
+    python = str(interpreters.interpreter(sys.executable).executable)
     player = sandbox.inside(_TOOLS / "players", "/srv/play/players") + "/player.py"
     plan = mapping.show(folder / "plan.json", "/srv/play/plan.json")
     inside = sandbox.inside(out, "/srv/play/out")

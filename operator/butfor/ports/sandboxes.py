@@ -77,19 +77,19 @@ class Sandbox:
 
         `read_only` and `writable` map host paths to paths inside; `scratch` paths are folders in memory
         (a host folder where nothing is isolated). `cwd` is an inside path. Writable host folders must be
-        private to the caller: they are opened to the run's user. Raises InfrastructureError when the sandbox
+        private to the caller: all in them is given to the run's user. Raises InfrastructureError when the sandbox
         itself cannot be started.
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
+        user = self._user(shared_user=shared_user)
         for host in (*writable, *(scratch if self.kind == "none" else ())):
             host.mkdir(parents=True, exist_ok=True)
             if self.kind == "root":
-                host.chmod(0o777)
+                give(host, user)
         limited = ["prlimit", *limits.prlimit_arguments(), "--", *argv]
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": HOME, **env}
         if self.kind == "none":
             return _start(limited, environment, cwd, stdout, limits, watched=list(writable), data=[])
-        user = self._user(shared_user=shared_user)
         mounts = _Mounts(self.bwrap, user)
         mounts.system(network=network)
         for inside in scratch.values():
@@ -169,6 +169,15 @@ class _Mounts:
         descriptor = os.memfd_create("sandbox-file", os.MFD_CLOEXEC)
         self.data.append((descriptor, text.encode()))
         self.add("--perms", "0644", "--ro-bind-data", str(descriptor), inside)
+
+
+def give(folder: Path, user: int) -> None:
+    """Make a user the owner of a folder and everything in it; links themselves, never what they point to."""
+    os.chown(folder, user, user, follow_symlinks=False)
+    for _, folders, names, descriptor in os.fwalk(folder):
+        for name in (*folders, *names):
+            if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != user:
+                os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _drop_to(user: int) -> list[str]:

@@ -12,6 +12,8 @@ from typing import Any
 
 Json = dict[str, Any]
 _FIRST_PORT = 18_000
+ULIMIT_OFF = "ulimit() { return 0; }; export -f ulimit\n"
+"""Put before a run script whose limits are lifted: `ulimit` then does nothing, in child shells too."""
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -83,7 +85,9 @@ class Service:
 
     def start(self, variables: dict[str, str]) -> None:
         """Start `run`; when it can serve is for the caller to find out."""
-        self.process = self._bash(self.plan["run"], variables)
+        limits = [] if self.plan.get("lift_limits") else limit_command(self.plan.get("limits") or {})
+        script = ULIMIT_OFF + self.plan["run"] if self.plan.get("lift_limits") else self.plan["run"]
+        self.process = self._bash(script, variables, limits)
 
     def check_alive(self) -> None:
         """Raise NotStarted where the service has ended by itself."""
@@ -91,11 +95,11 @@ class Service:
             code = None if self.process is None else self.process.returncode
             raise NotStarted(f"{self.name} ended (exit {code}) before it was ready: {tail(self.log)}")
 
-    def _bash(self, script: str, variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _bash(self, script: str, variables: dict[str, str], prefix: list[str] | None = None) -> subprocess.Popen[bytes]:
         try:
             with self.log.open("ab") as log:
                 return subprocess.Popen(
-                    ["bash", "-e", "-o", "pipefail", "-c", script], cwd=self.directory, env=variables,
+                    [*(prefix or []), "bash", "-e", "-o", "pipefail", "-c", script], cwd=self.directory, env=variables,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
@@ -120,6 +124,18 @@ class Ports:
             self._next = port + 1
             return port
         raise NotStarted("no free port on the loopback", infrastructure=True)
+
+
+def limit_command(limits: dict[str, int]) -> list[str]:
+    """The command that sets a service's own limits (open_files, memory_mb, processes, file_mb) and runs the rest."""
+    options = {
+        "open_files": ("nofile", 1),
+        "memory_mb": ("data", 1 << 20),
+        "processes": ("nproc", 1),
+        "file_mb": ("fsize", 1 << 20),
+    }
+    chosen = [f"--{options[k][0]}={int(v) * options[k][1]}" for k, v in sorted(limits.items()) if k in options]
+    return ["prlimit", *chosen, "--"] if chosen else []
 
 
 def url_name(service: str) -> str:
