@@ -60,7 +60,7 @@ LAZY = {
     ),
     "routes": ("starlette.routing", "werkzeug.routing.matcher", "flask.app", "django.core.handlers.base"),
     "aiohttp_servers": ("aiohttp.web_protocol", "aiohttp.http_writer", "aiohttp.streams", "aiohttp.web_fileresponse"),
-    "tornado_servers": ("tornado.httpserver",),
+    "tornado_servers": ("tornado.httpserver", "tornado.web"),
     "sanic_servers": ("sanic.server.protocols.http_protocol", "sanic.response.types"),
     "outgoing": ("http.client",),
     "httpx_clients": ("httpx", "httpx._transports.default"),

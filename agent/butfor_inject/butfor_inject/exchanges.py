@@ -13,6 +13,9 @@ from butfor_inject.spools import Spool
 Headers = Sequence[Tuple[str, str]]
 EXCEPTIONS_KEPT = 8
 RAISES_KEPT = 16
+RECENT = 64
+recent: dict[Any, Tuple[str, str]] = {}
+"""Exceptions that left an application, and whose: servers log them after the request's context is gone."""
 
 
 class Exchange:
@@ -72,7 +75,7 @@ class Exchange:
 
     def remember(self, error: BaseException, source: str, *, escaped: bool = False) -> dict[str, Any]:
         """Describe an exception that this request met, once; the better of two sources is kept."""
-        key = _identity(error)
+        key = identity(error)
         known = self.exceptions.get(key)
         if known is None:
             if len(self.exceptions) >= EXCEPTIONS_KEPT and not escaped:
@@ -110,6 +113,9 @@ class Exchange:
     def failed(self, error: BaseException) -> None:
         """An exception left the application."""
         self.escaped = self.remember(error, "span_event", escaped=True)
+        if len(recent) >= RECENT:
+            recent.clear()
+        recent[identity(error)] = self.ids
 
     def client_left(self) -> None:
         """The client closed its side before it had the whole answer."""
@@ -152,7 +158,7 @@ class Exchange:
         return f"{self.method} {self.route or self.path}"
 
 
-def _identity(error: BaseException) -> Any:
+def identity(error: BaseException) -> Any:
     """Objects come and go, and their ids come back: the place of the innermost frame tells them apart."""
     traceback, line = error.__traceback__, 0
     while traceback is not None and traceback.tb_next is not None:

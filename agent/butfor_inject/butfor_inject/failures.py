@@ -50,7 +50,7 @@ def _beneath(error: BaseException) -> Optional[BaseException]:
 def place(code: Any, line: Optional[int]) -> list[Any]:
     """`[file, line, qualified function name]` of a code object at a line."""
     name = code.co_filename
-    if not name.startswith("<") and not os.path.isabs(name):
+    if not name.startswith("<") and not os.path.isabs(name) and os.path.exists(name):
         name = os.path.abspath(name)
     return [name, line or code.co_firstlineno, getattr(code, "co_qualname", code.co_name)]
 
@@ -90,9 +90,7 @@ def _stack(error: BaseException) -> str:
     except Exception as problem:  # noqa: BLE001 - formatting runs the service's __repr__ and __str__
         return f"<no stack text: {type(problem).__name__}>"
     finally:
-        _OWN = os.path.dirname(os.path.abspath(__file__)) + os.sep
-
-describing = False
+        describing = False
     return text if len(text) <= STACK_LIMIT else text[: STACK_LIMIT // 4] + "\n...\n" + text[-STACK_LIMIT // 2 :]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from butfor_inject import failures, recorders
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import copied, current
+from butfor_inject.exchanges import identity, recent
 from butfor_inject.spools import attributes
 
 _SEVERITIES = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"), (0, 5, "DEBUG"))
@@ -56,6 +57,8 @@ def emit(
     }
     if exchange is not None:
         record["traceId"], record["spanId"] = exchange.ids
+    elif isinstance(error, BaseException) and identity(error) in recent:
+        record["traceId"], record["spanId"] = recent[identity(error)]
     recorders.recorder().spool.log(name, record)
 
 

@@ -174,7 +174,11 @@ class _Result:
         try:
             if self._pieces is None:
                 self._pieces = iter(self._result)
-            piece = next(self._pieces)
+                piece = next(self._pieces)
+                if _peer_gone(self._exchange):
+                    self._exchange.client_left()
+            else:
+                piece = next(self._pieces)
         except StopIteration:
             self._exhausted = True
             raise
@@ -208,7 +212,7 @@ class _SizedResult(_Result):
 
 def _conclude(exchange: Exchange, error: Optional[BaseException] = None, exhausted: bool = False) -> None:
     left = isinstance(error, OSError) and exchange.escaped is None
-    if left or _peer_gone(exchange):
+    if left:
         exchange.client_left()
     elif exchange.escaped is None and exchange.status is not None:
         complete = exhausted or error is None
