@@ -1,0 +1,89 @@
+"""`butfor investigate`: from a bundle and a repository to a verdict."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from butfor.cli.terminals import Terminal
+from butfor.errors import UserError
+from butfor.evaluating.incidents import read_model
+from butfor.evidence.incidents import Symptom
+from butfor.evidence.services import ServiceDescription
+from butfor.investigating.analyses import ABLATIONS
+from butfor.investigating.descriptions import find_descriptions
+from butfor.investigating.investigations import Question
+from butfor.investigating.investigations import investigate as investigate_question
+from butfor.ports.benches import Bench
+from butfor.ports.repositories import Repository
+from butfor.reporting.terminal import summary
+
+
+def investigate(
+    bundle: Annotated[Path, typer.Argument(help="a capture bundle (folder or .tar.zst), or a folder of *.otlp.jsonl")],
+    repo: Annotated[Path | None, typer.Option(help="the service's repository (a clone; it is never written)")] = None,
+    good: Annotated[str | None, typer.Option(help="the last revision known to be fine")] = None,
+    bad: Annotated[str | None, typer.Option(help="the revision that fails")] = None,
+    service: Annotated[
+        list[Path] | None,
+        typer.Option(help="service description (butfor.yaml); default: in the bundle, then in the repository at bad"),
+    ] = None,
+    symptom: Annotated[
+        list[str] | None,
+        typer.Option(help="what was seen, as key=value: service, route, status, exception, latency_over_ms"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="the folder for verdict, report, reproduction and patch")] = Path(
+        "out/investigation"
+    ),
+    without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
+    python: Annotated[str | None, typer.Option(help="interpreter for the service's environment")] = None,
+    budget: Annotated[float, typer.Option(help="minutes")] = 60.0,
+) -> int:
+    """Name the commit but for which the failure would not have happened, and prove it by runs.
+
+    Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
+    """
+    _check(bundle, repo, good, bad)
+    with tempfile.TemporaryDirectory(prefix="butfor-") as scratch:
+        services = [read_model(path, ServiceDescription) for path in service or []]
+        if repo:
+            services = services or find_descriptions(bundle, repo, str(bad), Path(scratch))
+            services = [one.model_copy(update={"good": one.good or good, "bad": one.bad or bad}) for one in services]
+        question = Question(
+            title=bundle.name, bundle=bundle, services=services, symptom=parse_symptom(symptom or []),
+            histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
+            without=frozenset(without or []), budget_s=budget * 60, repository=repo, good=good, bad=bad,
+        )  # fmt: skip
+        verdict = investigate_question(question, Bench.of_this_machine(python), Terminal(f"investigating {bundle}"))
+    summary(verdict, out)
+    return 3 if verdict.outcome == "Inconclusive" else 0
+
+
+def _check(bundle: Path, repo: Path | None, good: str | None, bad: str | None) -> None:
+    if not bundle.exists():
+        raise UserError(f"{bundle} does not exist; butfor capture -- CMD writes a bundle")
+    if repo is None and (good or bad):
+        raise UserError("--good and --bad need --repo DIR, the repository that they are revisions of")
+    if repo is not None and not (good and bad):
+        raise UserError("--repo needs --good REV (last known fine) and --bad REV (fails)")
+    if repo is not None:
+        with Repository(repo) as repository:
+            repository.resolve(str(good))
+            repository.resolve(str(bad))
+
+
+def parse_symptom(pairs: list[str]) -> Symptom:
+    """`key=value` pairs as a symptom."""
+    facts: dict[str, object] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or key not in Symptom.model_fields:
+            raise UserError(f"--symptom {pair!r}: give key=value with one of {', '.join(Symptom.model_fields)}")
+        facts[key] = int(value) if key == "status" and value.isdigit() else value
+    try:
+        return Symptom.model_validate(facts)
+    except ValueError as error:
+        raise UserError(f"--symptom: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,93 @@
+"""From a question to a verdict, and the folder that holds it."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from butfor.errors import UserError
+from butfor.evidence.verdicts import Verdict
+from butfor.investigating.analyses import History, analyse
+from butfor.investigating.conclusions import conclude
+from butfor.investigating.progress import Clock, Progress
+from butfor.investigating.proofs import Trial
+from butfor.investigating.questions import Findings, Question
+from butfor.ports.benches import Bench
+from butfor.ports.repositories import Repository
+from butfor.reporting import Material, report
+
+__all__ = ["Question", "investigate"]
+
+
+def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict:
+    """Answer a question; what cannot be decided becomes an Inconclusive verdict with its reason.
+
+    Raises UserError for input that cannot be used, InfrastructureError for our own failure.
+    """
+    clock, findings = Clock(progress), Findings()
+    question.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="butfor-", ignore_cleanup_errors=True)))
+        scratch.chmod(0o711)
+        findings.history = _history(question, scratch, stack)
+        findings.analysis = analyse(question.bundle, question.symptom, findings.history, question.without, clock)
+        if _can_run(question, findings):
+            _conduct(question, findings, bench, scratch, clock)
+        return _written(question, findings, clock)
+
+
+def _history(question: Question, scratch: Path, stack: ExitStack) -> History | None:
+    suspected = [one for one in question.services if one.good and one.bad]
+    wanted = question.symptom.service
+    service = next((one for one in suspected if one.name == wanted), suspected[0] if suspected else None)
+    if service is not None and service.name in question.histories:
+        folder, good, bad, directory = question.histories[service.name], service.good, service.bad, service.directory
+    elif question.repository is not None:
+        folder, good, bad, directory = question.repository, question.good, question.bad, "."
+    else:
+        return None
+    repository = stack.enter_context(Repository(folder, _made(scratch / "reading")))
+    history = History(repository, repository.resolve(str(good)), repository.resolve(str(bad)), directory)
+    if history.good == history.bad:
+        raise UserError(f"good and bad are the same commit {history.good[:12]}; there is nothing between them")
+    return history
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _can_run(question: Question, findings: Findings) -> bool:
+    known = any(one.good and one.bad for one in question.services)
+    failed = findings.analysis is not None and findings.analysis.timelines.predicate is not None
+    return known and failed and findings.history is not None and not question.analyse_only
+
+
+def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path, clock: Clock) -> None:
+    assert findings.history is not None
+    assert findings.analysis is not None
+    if bench.sandbox.kind == "none":
+        findings.degraded.append(bench.sandbox.describe())
+    Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings).conduct()
+
+
+def _written(question: Question, findings: Findings, clock: Clock) -> Verdict:
+    with clock.stage("report"):
+        verdict = conclude(question, findings, clock)
+        report(verdict, _material(findings), question.out)
+    return verdict
+
+
+def _material(findings: Findings) -> Material:
+    analysis, history, culprit = findings.analysis, findings.history, None
+    assert analysis is not None
+    if findings.bisected and history:
+        culprit = findings.bisected.culprit
+    parents = history.repository.parents(culprit) if history and culprit else []
+    return Material(
+        timelines=analysis.timelines, shape=analysis.shape, graph=analysis.graph, cut=analysis.cut,
+        ranking=analysis.ranking, patch=findings.candidate.diff if findings.candidate else b"",
+        culprit_diff=history.repository.diff(parents[0], culprit) if history and culprit and parents else "",
+    )  # fmt: skip

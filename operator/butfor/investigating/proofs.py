@@ -1,0 +1,126 @@
+"""The part that executes: reproduce, bisect, the counterfactual claims, the patch, and its verification."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from butfor.bisecting import bisect
+from butfor.evidence.services import ServiceDescription
+from butfor.evidence.verdicts import PatchSummary
+from butfor.investigating.analyses import Analysis, History
+from butfor.investigating.progress import Clock
+from butfor.investigating.questions import Findings, Question
+from butfor.patching import PatchCandidate, Proof, counterfactual, minimise
+from butfor.ports.benches import Bench
+from butfor.reproducing import LocalRunner, Workshop, reproduce
+from butfor.reproducing import files as repro_files
+from butfor.verifying import verify
+
+SHARE_OF_BISECTION = 0.4
+SHARE_OF_CLAIMS = 0.7
+"""Shares of the budget after which bisecting and the claims stop, so that a later stage is not starved."""
+
+
+@dataclass
+class Trial:
+    """One investigation's runs; `scratch` holds worktrees and is the caller's to remove."""
+
+    question: Question
+    history: History
+    analysis: Analysis
+    bench: Bench
+    scratch: Path
+    clock: Clock
+    findings: Findings
+
+    def conduct(self) -> None:
+        """Run the stages in order; each stops the way where it cannot tell."""
+        runner = self.reproduce()
+        if runner is None:
+            return
+        culprit = self.bisect(runner)
+        if culprit is None:
+            return
+        proof = self.claims(runner, culprit)
+        self.patch(runner, proof)
+
+    def reproduce(self) -> LocalRunner | None:
+        """A runner that tells bad from good, or None."""
+        workshop = Workshop(self.bench, self.question.histories, self.scratch)
+        history = self.history
+        with self.clock.stage("reproduce"):
+            found = reproduce(
+                self.analysis.timelines, self.analysis.timelines.telemetry, self.question.services, workshop,
+                history.good, history.bad, renames=history.repository.renames(history.good, history.bad),
+                case=self.question.case,
+            )  # fmt: skip
+        self.findings.reproduced = found
+        report = found.reproduction
+        if not report.reproduced or found.runner is None:
+            self.clock.progress.note(f"not reproduced: {report.reason}")
+            return None
+        self.clock.progress.note(
+            f"bad failed in {report.bad_failures} of {report.bad_runs} runs, good in {report.good_failures} of"
+            f" {report.good_runs}"
+        )
+        repro_files.write(report, found.runner, self.question.out / "repro", good=history.good, bad=history.bad)
+        return found.runner
+
+    def bisect(self, runner: LocalRunner) -> str | None:
+        """The culprit, or None."""
+        history, rate = self.history, self._failure_rate()
+        with self.clock.stage("bisect"):
+            found = bisect(
+                history.repository, runner, self.analysis.ranking, history.good, history.bad,
+                repeats=1 if rate >= 1 else 3, failure_rate=rate, deadline=self._deadline(SHARE_OF_BISECTION),
+                watch=self.clock.progress.note,
+            )  # fmt: skip
+        self.findings.bisected = found
+        return found.culprit
+
+    def _failure_rate(self) -> float:
+        report = self.findings.reproduced.reproduction if self.findings.reproduced else None
+        return report.rate if report else 1.0
+
+    def _deadline(self, share: float) -> float:
+        return time.monotonic() + max(60.0, share * self.question.budget_s - self.clock.elapsed)
+
+    def claims(self, runner: LocalRunner, culprit: str) -> Proof:
+        """The three claims, each resting on runs."""
+        bisected = self.findings.bisected
+        with self.clock.stage("counterfactual"):
+            proof = counterfactual(
+                self.history.repository, runner, culprit, self.history.good, self.history.bad,
+                transition=bisected.transition if bisected else None, hints=self.analysis.ranking.functions,
+                deadline=self._deadline(SHARE_OF_CLAIMS), watch=self.clock.progress.note,
+            )  # fmt: skip
+        self.findings.counterfactual = proof.counterfactual
+        return proof
+
+    def patch(self, runner: LocalRunner, proof: Proof) -> None:
+        """The smallest healing patch that passes every check; else the best one with the checks that it failed."""
+        with self.clock.stage("patch"):
+            candidates = minimise(
+                self.history.repository, runner, proof.healing, self.history.bad, deadline=self._deadline(0.85)
+            )
+        if not candidates:
+            self.findings.patch = PatchSummary(reason="no set of the culprit's changes, taken out of bad, heals it")
+            return
+        with self.clock.stage("verify"):
+            for candidate in candidates[:3]:
+                self._verify(runner, candidate)
+                if self.findings.patch and self.findings.patch.verified:
+                    return
+
+    def _verify(self, runner: LocalRunner, candidate: PatchCandidate) -> None:
+        summary = verify(
+            self.history.repository, runner, candidate.tree, self._suspected().test, origin=candidate.origin,
+            diff=candidate.diff, watch=self.clock.progress.note, deadline=self._deadline(1.0),
+        )  # fmt: skip
+        if self.findings.patch is None or summary.verified:
+            self.findings.patch, self.findings.candidate = summary, candidate
+
+    def _suspected(self) -> ServiceDescription:
+        return next(service for service in self.question.services if service.good and service.bad)
