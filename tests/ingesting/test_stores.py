@@ -97,7 +97,8 @@ def test_tables_of_an_older_exporter_are_read_in_place(store: Store) -> None:
     store.command(
         "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanName, SpanKind, ServiceName, Duration, "
         "StatusCode,"
-        " `Events.Timestamp`, `Events.Name`, `Events.Attributes`) VALUES (fromUnixTimestamp64Nano(1000), 'a', 'b', 'n', "
+        " `Events.Timestamp`, `Events.Name`, `Events.Attributes`) VALUES "
+        "(fromUnixTimestamp64Nano(1000), 'a', 'b', 'n', "
         "'SPAN_KIND_SERVER', 's', 7, 'STATUS_CODE_ERROR', "
         "[fromUnixTimestamp64Nano(1001)], ['exception'], "
         "[map('k','v')])"
