@@ -8,11 +8,13 @@ from pathlib import Path
 from butfor.capturing.incidents import capture_play
 from butfor.errors import InconclusiveError, UserError
 from butfor.evaluating.loads import planned_load
+from butfor.evidence.bundles import CapturedService
 from butfor.evidence.incidents import Incident
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.benches import Bench
+from butfor.ports.environments import worktree_inside
 from butfor.ports.plays import play
 from butfor.ports.repositories import Repository
 from butfor.ports.worktrees import Worktrees
@@ -34,7 +36,12 @@ def capture_incident(incident: Incident, case: Path, histories: dict[str, Path],
         )  # fmt: skip
         observation = play(plan, sandbox=bench.sandbox, folder=folder / "play")
         _require_start(incident, observation)
-        return capture_play(observation, incident.services, out, privacy="local")
+        return capture_play(observation, [_seen(one, bench) for one in services], out, privacy="local")
+
+
+def _seen(service: PlannedService, bench: Bench) -> CapturedService:
+    root = bench.sandbox.inside(service.worktree, worktree_inside(service.name))
+    return CapturedService(name=service.name, revision=service.revision, source_roots=[root])
 
 
 def _planned(service: ServiceDescription, histories: dict[str, Path], bench: Bench, folder: Path) -> PlannedService:
