@@ -10,7 +10,7 @@ MAX_MESSAGE = 2000
 MAX_TEMPLATE = 400
 
 _VARIABLE = re.compile(
-    r"(?P<quote>['\"])(?P<inner>(?:\\.|(?!(?P=quote)).){0,2000}?)(?P=quote)"
+    r"(?<!\w)(?P<quote>['\"])(?P<inner>(?:\\.|(?!(?P=quote)).){0,2000}?)(?P=quote)(?!\w)"
     r"|[a-zA-Z][\w+.\-]{1,20}://[^\s'\"<>]+"
     r"|[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
     r"|0x[0-9a-fA-F]+"

@@ -29,12 +29,13 @@ _PY_CAUSES = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
-_GROUP_MARGIN = re.compile(r"^ *(?:\| ?|\+ (?=Exception Group)|\+-{2,}[-+ \d.]*$)")
+_GROUP_MARGIN = re.compile(r"^ *(?:\| ?|\+ (?=Exception Group))")
+_GROUP_RULE = re.compile(r"^[ |]*\+-[-+ \d.]*$")
 _JAVA_FRAME = re.compile(r"^\s+at (?:[\w.\-@]+/{1,2})*([\w.$<>]{1,300})\(([\w.$\- ]{1,200}?)(?::(\d{1,9}))?\)$")
 _JAVA_ERROR = re.compile(
     r"^(?:Caused by: |Exception in thread \"[^\"]{0,200}\" )?([A-Za-z_$][\w.$]{0,300})(?:: (.*))?$"
 )
-_NODE_FRAME = re.compile(r"^\s+at (?:(?:async )?(.{1,300}?) \()?((?:file://)?[^()\s]{1,2000}):(\d{1,9}):\d{1,9}\)?$")
+_NODE_FRAME = re.compile(r"^\s+at (?:async )?(?:(.{1,300}?) \()?((?:file://)?[^()\s]{1,2000}):(\d{1,9}):\d{1,9}\)?$")
 _GO_FUNCTION = re.compile(r"^([\w./\-()*%]{1,300}?)\([^)]{0,2000}\)$")
 _GO_PLACE = re.compile(r"^\t(\S{1,2000}):(\d{1,9})(?: \+0x[0-9a-f]+)?$")
 
@@ -53,14 +54,14 @@ def parse(text: str) -> list[Raised]:
 
 
 def _python(lines: list[str]) -> list[Raised]:
-    """Blocks in printed order: Python prints the root cause first. In a group, its members follow it."""
+    """Blocks in printed order: Python prints the root cause first. A group comes after its members."""
     chain: list[Raised] = []
-    group = any("Exception Group" in line for line in lines)
+    group = any(_GROUP_RULE.match(line) for line in lines)
     frames: list[RawFrame] = []
     error: list[str] = []
     for line in [*(_unmargined(line) if group else line for line in lines), _PY_HEADER]:
         if _PY_HEADER in line or line in _PY_CAUSES:
-            _close(chain, frames, error)
+            _close(chain, frames, error, bare=group)
             frames, error = [], []
         elif frame := _PY_FRAME.match(line):
             if not error:
@@ -71,16 +72,18 @@ def _python(lines: list[str]) -> list[Raised]:
 
 
 def _unmargined(line: str) -> str:
+    """A group's member without its margin; the rule between members begins a block."""
+    if _GROUP_RULE.match(line):
+        return _PY_HEADER
     while (margin := _GROUP_MARGIN.match(line)) and margin.end():
         line = line[margin.end() :]
     return line
 
 
-def _close(chain: list[Raised], frames: list[RawFrame], error: list[str]) -> None:
-    if not error:
-        return
-    found = _PY_ERROR.match("\n".join(error).rstrip())
-    if found and (frames or not chain):
+def _close(chain: list[Raised], frames: list[RawFrame], error: list[str], *, bare: bool) -> None:
+    """End a block; only a group's member (`bare`) may have been printed without a stack."""
+    found = _PY_ERROR.match("\n".join(error).rstrip()) if error else None
+    if found and (frames or bare or not chain):
         chain.append(Raised(found[1], (found[2] or "").strip(), _bounded(frames)))
 
 
