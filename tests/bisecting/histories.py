@@ -39,7 +39,9 @@ class History:
     def commit(self, subject: str, **files: str | None) -> str:
         """Keys are paths with `__` for `/` and `_py` at the end for `.py`."""
         for key, text in files.items():
-            path = self.path / (key.replace("__", "/").removesuffix("_py") + ".py" if key.endswith("_py") else key)
+            name = key.replace("__", "/")
+            name = name.removesuffix("_py") + ".py" if name.endswith("_py") else name
+            path = self.path / name
             if text is None:
                 path.unlink()
             else:

@@ -1,1 +1,22 @@
 """Counterfactual claims, and the smallest set of changes that heals."""
+
+from butfor.patching.applying import from_diff
+from butfor.patching.candidates import PatchCandidate, candidate_of, minimise, write_patch
+from butfor.patching.interventions import Intervention, claim_level, decide_outcome, intervene
+from butfor.patching.proving import Proof, counterfactual
+from butfor.patching.trying import Healing
+
+__all__ = [
+    "Healing",
+    "Intervention",
+    "PatchCandidate",
+    "Proof",
+    "candidate_of",
+    "claim_level",
+    "counterfactual",
+    "decide_outcome",
+    "from_diff",
+    "intervene",
+    "minimise",
+    "write_patch",
+]

@@ -1,0 +1,171 @@
+"""Definitions of a Python file by qualified name, and putting one back as it was in another revision of the file."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from butfor.patching import edits
+from butfor.patching.sources import parsed
+
+Statement = ast.stmt
+BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function or method with its decorators: lines `start` to `end` (from 0, end excluded).
+
+    `name` is dotted from the module; a second definition of the same name (a property's setter) has `#2`.
+    """
+
+    name: str
+    start: int
+    end: int
+    text: tuple[bytes, ...]
+
+    @property
+    def parent(self) -> str:
+        """The class it stands in, empty for the module."""
+        return self.name.rpartition(".")[0]
+
+
+def definitions(content: bytes) -> dict[str, Definition]:
+    """Functions and methods by qualified name, in the order of the file; empty where it does not parse."""
+    module = parsed(content)
+    if module is None:
+        return {}
+    lines = edits.split(content)
+    found: dict[str, Definition] = {}
+    for name, node in _walk(module.body, ""):
+        start = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
+        end = node.end_lineno or node.lineno
+        unique, count = name, 1
+        while unique in found:
+            count += 1
+            unique = f"{name}#{count}"
+        found[unique] = Definition(unique, start, end, tuple(lines[start:end]))
+    return found
+
+
+def _walk(body: list[Statement], prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield prefix + node.name, node
+        elif isinstance(node, ast.ClassDef):
+            yield from _walk(node.body, f"{prefix}{node.name}.")
+        else:
+            for inner in _blocks(node):
+                yield from _walk(inner, prefix)
+
+
+def _blocks(node: Statement) -> list[list[Statement]]:
+    """Bodies of a compound statement that run when the module is loaded: if, try, with."""
+    fields = [getattr(node, name, None) for name in ("body", "orelse", "finalbody")]
+    blocks = [block for block in fields if isinstance(block, list)]
+    return blocks + [handler.body for handler in getattr(node, "handlers", [])]
+
+
+def enclosing(found: dict[str, Definition], start: int, end: int) -> str:
+    """The definition whose lines hold start..end, empty for none."""
+    last = max(start, end - 1)
+    return next((d.name for d in found.values() if d.start <= start and last < d.end), "")
+
+
+def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
+    """`content` with the definition as it is in `source`, and the imports and helpers that it then lacks.
+
+    Replaced where there is one of that name, else added after the sibling that precedes it in `source`.
+    None where neither has a place or the result does not parse.
+    """
+    present = definitions(content)
+    target = present.get(wanted.name)
+    if target is not None:
+        shift = edits.indent(target.text[0]) - edits.indent(wanted.text[0])
+        edit = edits.Edit("", target.start, target.end, tuple(edits.reindent(wanted.text, shift)))
+    else:
+        line = _place(content, wanted, source, present)
+        if line is None:
+            return None
+        edit = edits.Edit("", line, line, (b"\n", *wanted.text))
+    changed = _with_names(edits.apply(content, [edit]), wanted, source)
+    return changed if parsed(changed) is not None else None
+
+
+def _place(content: bytes, wanted: Definition, source: bytes, present: dict[str, Definition]) -> int | None:
+    siblings = [d.name for d in definitions(source).values() if d.parent == wanted.parent]
+    earlier = siblings[: siblings.index(wanted.name)] if wanted.name in siblings else []
+    for name in reversed(earlier):
+        if name in present:
+            return present[name].end
+    if not wanted.parent:
+        return len(edits.split(content))
+    inside = [d.end for d in present.values() if d.parent == wanted.parent]
+    return max(inside, default=None)
+
+
+def _with_names(content: bytes, wanted: Definition, source: bytes) -> bytes:
+    """Add module-level imports and definitions of `source` that the restored function uses and `content` lacks."""
+    module, origin = parsed(content), parsed(source)
+    if module is None or origin is None:
+        return content
+    bound, offered = _bound(module.body), _bound(origin.body)
+    missing = [name for name in sorted(_used(wanted)) if name not in bound and name in offered]
+    lines = edits.split(source)
+    added = {offered[name].lineno: offered[name] for name in missing}
+    imports = [n for n in added.values() if isinstance(n, ast.Import | ast.ImportFrom)]
+    others = [n for n in added.values() if not isinstance(n, ast.Import | ast.ImportFrom)]
+    head = edits.Edit("", _after_imports(module), _after_imports(module), tuple(_texts(imports, lines)))
+    tail_line = len(edits.split(content))
+    tail = edits.Edit("", tail_line, tail_line, tuple(_texts(others, lines)))
+    return edits.apply(content, [e for e in (head, tail) if e.new])
+
+
+def _texts(nodes: Sequence[Statement], lines: edits.Lines) -> Iterator[bytes]:
+    for node in nodes:
+        decorators = getattr(node, "decorator_list", [])
+        start = min([node.lineno, *(d.lineno for d in decorators)]) - 1
+        block = lines[start : node.end_lineno]
+        yield from edits.reindent(block, -edits.indent(block[0]))
+
+
+def _after_imports(module: ast.Module) -> int:
+    ends = [n.end_lineno or n.lineno for n in module.body if isinstance(n, ast.Import | ast.ImportFrom)]
+    return max(ends, default=0)
+
+
+def _bound(body: list[Statement]) -> dict[str, Statement]:
+    """Names that a module's top level binds, with the statement that does."""
+    found: dict[str, Statement] = {}
+    for node in body:
+        for name in _targets(node):
+            found.setdefault(name, node)
+        if isinstance(node, ast.If | ast.Try | ast.With):
+            for block in _blocks(node):
+                found = _bound(block) | found
+    return found
+
+
+def _targets(node: Statement) -> list[str]:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return [node.name]
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+    return []
+
+
+def _used(wanted: Definition) -> set[str]:
+    text = b"".join(edits.reindent(wanted.text, -edits.indent(wanted.text[0])))
+    module = parsed(text)
+    if module is None:
+        return set()
+    names = [n for n in ast.walk(module) if isinstance(n, ast.Name)]
+    own = {n.id for n in names if not isinstance(n.ctx, ast.Load)} | {
+        n.arg for n in ast.walk(module) if isinstance(n, ast.arg)
+    }
+    return {n.id for n in names if isinstance(n.ctx, ast.Load)} - own - BUILTINS

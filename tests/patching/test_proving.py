@@ -1,0 +1,223 @@
+"""The three claims over real small histories: what holds, how, and what is never claimed."""
+
+import pytest
+
+from bisecting.histories import FakeRunner, History
+from butfor.evidence.verdicts import Claim
+from butfor.patching import counterfactual
+
+HEAD = "def handle():\n    timeout = 500\n    retries = 3\n    answer = call(timeout)\n    return answer\n"
+FEATURE = "def handle():\n    return 500\n\n\ndef feature():\n    return 200\n"
+LIB = "def call(timeout):\n    return 500 if timeout < 100 else 200\n"
+
+
+def prove(tmp_path, history, culprit, good, bad, **options):
+    repository = history.repository(tmp_path / "scratch")
+    runner = FakeRunner(repository)
+    return counterfactual(repository, runner, culprit, good, bad, **options), runner
+
+
+def start(tmp_path):
+    history = History(tmp_path / "repo")
+    return history, history.commit("start", app_py=HEAD, lib_py=LIB, docs__a="1\n")
+
+
+def test_a_plain_revert_and_a_plain_pick_hold(tmp_path):
+    history, good = start(tmp_path)
+    history.commit("feature", feature_py="F = 1\n")
+    culprit = history.commit("faster", app_py=HEAD.replace("500\n    retries", "50\n    retries"))
+    bad = history.commit("later", feature_py="F = 2\n")
+    proof, runner = prove(tmp_path, history, culprit, good, bad)
+    claims = proof.counterfactual
+    assert [claims.transition.held, claims.necessary.held, claims.sufficient.held] == [True, True, True]
+    assert claims.necessary.method == claims.sufficient.method == "plain 3-way"
+    assert proof.healing[0].complete
+    assert proof.healing[0].tree.revision == bad
+    assert proof.runs == runner.runs
+
+
+def test_a_transition_that_held_is_not_run_again(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    given = Claim(method="bisection", held=True, runs=2)
+    proof, _ = prove(tmp_path, history, culprit, good, culprit, transition=given)
+    assert proof.counterfactual.transition == given
+
+
+def test_a_conflict_in_docs_is_left_out(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"), docs__a="2\n")
+    bad = history.commit("docs", docs__a="3\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert "left out" in proof.counterfactual.necessary.method
+    assert "docs/a" not in proof.healing[0].tree.overlay
+
+
+def test_neighbouring_lines_go_hunk_by_hunk(tmp_path):
+    history, good = start(tmp_path)
+    changed = HEAD.replace("timeout = 500", "timeout = 50")
+    culprit = history.commit("faster", app_py=changed)
+    bad = history.commit("neighbour", app_py=changed.replace("retries = 3", "retries = 5"))
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert "hunk by hunk" in proof.counterfactual.necessary.method
+    assert b"retries = 5" in proof.healing[0].tree.overlay["app.py"]
+
+
+def test_a_function_changed_since_is_put_back_as_it_was(tmp_path):
+    history, good = start(tmp_path)
+    history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    culprit = history.git("rev-parse", "HEAD")
+    bad = history.commit(
+        "rework", app_py=HEAD.replace("timeout = 500", "limit = 5 * 10").replace("(timeout)", "(limit)")
+    )
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert "functions as they were" in proof.counterfactual.necessary.method
+    assert proof.healing[0].origin == "functions"
+
+
+def test_a_restored_function_gets_its_imports_back(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="import math\n\n\ndef handle():\n    return math.floor(200.5)\n")
+    culprit = history.commit("no math", app_py="def handle():\n    return 500\n")
+    bad = history.commit("more", app_py="X = 1\n\n\ndef handle():\n    code = 500 * X\n    return code\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert b"import math" in proof.healing[0].tree.overlay["app.py"]
+
+
+def test_a_renamed_file_is_followed(tmp_path):
+    history, good = start(tmp_path)
+    broken = LIB.replace("< 100", "< 1000")
+    history.commit("bigger", lib_py="# calls\n" * 8 + LIB)
+    culprit = history.commit("stricter", lib_py="# calls\n" * 8 + broken)
+    bad = history.commit("move", lib_py=None, calls_py="# calls\n" * 8 + broken)
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert "calls.py" in proof.healing[0].tree.overlay
+
+
+def test_later_commits_that_build_on_it_go_with_it(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n", x_py="A = 1\nB = 2\nC = 3\n")
+    culprit = history.commit(
+        "table", app_py="def handle():\n    return TABLE['code']\n", x_py="TABLE = {'code': 500}\n"
+    )
+    history.commit("unrelated", note_py="N = 1\n")
+    bad = history.commit("build", x_py="CODE = 'code'\nTABLE = {CODE: 500, 'more': 1}\nCODE = CODE\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+
+
+def test_earlier_commits_that_it_needs_go_with_it(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n")
+    history.commit("unrelated", note_py="N = 1\n")
+    need = history.commit(
+        "limits", limits_py="LIMIT = 100\n\n\ndef check(value):\n    return 200 if value < LIMIT else 500\n"
+    )
+    culprit = history.commit("use", app_py="def handle():\n    return check(150)\n")
+    bad = history.commit("later", note_py="N = 2\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    sufficient = proof.counterfactual.sufficient
+    assert sufficient.held is True
+    assert sufficient.method == f"with 1 earlier commits that it needs: {need[:12]}"
+
+
+def test_an_earlier_commit_that_fails_alone_does_not_count(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n")
+    history.commit(
+        "helper that breaks", help_py="def check():\n    return 500\n", app_py="def handle():\n    return check()\n"
+    )
+    culprit = history.commit("use", app_py="def handle():\n    return check() + 0\n")
+    proof, _ = prove(tmp_path, history, culprit, good, culprit)
+    assert proof.counterfactual.transition.held is False
+    assert proof.counterfactual.sufficient.held is not True
+
+
+def test_a_failure_with_another_cause_too_is_not_necessary(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    bad = history.commit("stricter", lib_py=LIB.replace("< 100", "< 1000"))
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is False
+    assert "another change" in proof.counterfactual.necessary.reason
+    assert proof.healing == []
+
+
+def test_a_tree_that_does_not_start_proves_nothing(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("constant", app_py="LIMIT = 50\n" + HEAD.replace("timeout = 500", "timeout = LIMIT"))
+    bad = history.commit("needs it", zz_py="", app_py="LIMIT = 50\n" + HEAD.replace("timeout = 500", "timeout = LIMIT")
+                         + "\n\nassert LIMIT == 50\nassert handle() == 500\n")  # fmt: skip
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is None
+    assert proof.counterfactual.necessary.reason
+    assert "does not start" in " ".join(proof.counterfactual.necessary.details)
+
+
+def test_healthy_requests_must_keep_their_answers(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n")
+    culprit = history.commit("feature", app_py=FEATURE)
+    bad = history.commit(
+        "use",
+        app_py="def handle():\n    return 500\n\n\ndef feature():\n    return 200\n\n\ndef healthy():\n    return feature()\n",
+    )
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    assert proof.counterfactual.necessary.held is True
+    assert b"def feature" in proof.healing[0].tree.overlay["app.py"]
+
+
+def test_a_merge_is_taken_out_and_put_in_per_parent(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit(
+        "start", app_py="def handle():\n    return 500 if A and B else 200\n", x_py="A = 0\n", y_py="B = 0\n"
+    )
+    history.commit("one", x_py="A = 1\n")
+    history.git("checkout", "-q", "-b", "side", good)
+    history.commit("other", y_py="B = 1\n")
+    history.git("checkout", "-q", "main")
+    history.git("merge", "-q", "--no-ff", "-m", "merge", "side")
+    merge = history.git("rev-parse", "HEAD")
+    bad = history.commit("later", note_py="N = 1\n")
+    proof, _ = prove(tmp_path, history, merge, good, bad)
+    claims = proof.counterfactual
+    assert claims.transition.held is True
+    assert claims.transition.runs >= 3
+    assert claims.necessary.held is True
+
+
+def test_the_budget_is_kept_and_named(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    proof, runner = prove(tmp_path, history, culprit, good, culprit, budget=2, transition=Claim(held=True))
+    assert runner.runs <= 2
+    proof, runner = (
+        prove(tmp_path / "b", history, culprit, good, culprit, budget=0, transition=Claim(held=True))
+        if ((tmp_path / "b").mkdir() is None)
+        else (proof, runner)
+    )
+    assert runner.runs == 0
+    assert "budget" in proof.counterfactual.necessary.reason
+
+
+@pytest.mark.parametrize("flip", [2, 3])
+def test_a_verdict_that_does_not_repeat_is_not_claimed(tmp_path, flip):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    repository = history.repository(tmp_path / "scratch")
+
+    class Flaky(FakeRunner):
+        def run(self, tree, *, healthy=True, keep_telemetry=None):  # noqa: ARG002
+            outcome = super().run(tree, healthy=healthy)
+            healed = outcome.judgement == "good" and self.runs % flip == 0
+            return outcome.model_copy(update={"judgement": "bad"}) if healed else outcome
+
+    proof = counterfactual(
+        repository, Flaky(repository), culprit, good, culprit, transition=Claim(held=True), repeats=3
+    )
+    assert proof.counterfactual.necessary.held is not True
