@@ -1,1 +1,5 @@
-"""From the slice and the history to ranked commits and functions, every term cited."""
+"""From places in code and the history of good..bad to ranked commits and functions; nothing is executed."""
+
+from butfor.locating.rankings import locate
+
+__all__ = ["locate"]

@@ -1,0 +1,96 @@
+"""What tells failing from healthy requests, as words that code may contain, each with why and what cites it.
+
+Words come from the requests themselves (route, path, query, method, header names, answer status) where no healthy
+request has them, from the graph's divergent and exogenous nodes, and from what tunes the exception's family.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from butfor.evidence.graphs import CausalGraph, Node, Slice
+from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.locating.lexicons import Family, Telling, fold, status_words
+from butfor.locating.reaching import Reach
+
+WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
+REQUEST, STATUS, NODE, FAMILY = 0.6, 0.5, 0.7, 0.5
+MOST_REQUESTS = 200
+LONGEST_VALUE = 200
+EXOGENOUS = ("config", "flag", "input", "downstream", "resource", "code_change")
+
+
+@dataclass(frozen=True)
+class Clue:
+    """A word, how far it points (0..1), why, and what cites it."""
+
+    word: str
+    strength: float
+    why: str
+    evidence: tuple[str, ...] = ()
+
+
+def gather(
+    timelines: Timelines, graph: CausalGraph, cut: Slice, reach: Reach, families: list[Family], telling: Telling,
+    *, traces: bool = True,
+) -> dict[str, Clue]:  # fmt: skip
+    """Clues by folded word, the strongest of each; a word that most code has says little."""
+    found: dict[str, Clue] = {}
+    clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines) if traces else ())]
+    for clue in clues:
+        folded = fold(clue.word)
+        strength = clue.strength * telling(clue.word)
+        if strength > 0.02 and (folded not in found or found[folded].strength < strength):
+            found[folded] = Clue(folded, strength, clue.why, clue.evidence)
+    return found
+
+
+def _requests(timelines: Timelines) -> Iterator[Clue]:
+    requests = timelines.requests
+    failing = [requests[i] for i in timelines.failing[:MOST_REQUESTS] if i < len(requests)]
+    healthy = [requests[i] for i in timelines.healthy[:MOST_REQUESTS] if i < len(requests)]
+    usual = {fold(w) for r in healthy for w in _words(timelines, r)}
+    statuses = {r.status for r in healthy}
+    for request in failing:
+        for word in _words(timelines, request):
+            if fold(word) not in usual:
+                yield Clue(word, REQUEST, f"only failing requests have {word!r}", (request.span,))
+        if request.status not in statuses:
+            for word in status_words(request.status):
+                yield Clue(word, STATUS, f"answered {request.status}", (request.span,))
+
+
+def _words(timelines: Timelines, request: RequestSeen) -> Iterator[str]:
+    yield request.method
+    yield from WORD.findall(f"{request.route} {request.target}"[: 10 * LONGEST_VALUE])
+    payloads = timelines.telemetry.payloads
+    if request.payload is not None and request.payload < len(payloads):
+        for name, value in payloads[request.payload].request_headers:
+            yield name
+            yield from WORD.findall(value[:LONGEST_VALUE])
+
+
+def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
+    divergent = {d.node: d.detail for d in graph.divergence}
+    for node in graph.nodes:
+        weight = reach.strength(node.id)
+        exogenous = node.id in cut.nodes or (node.exogenous and node.kind in EXOGENOUS)
+        if weight and (node.id in divergent or (exogenous and node.unusual > 0)):
+            evidence = (node.id, *reach.cited(node.id))
+            for word in WORD.findall(_described(node, divergent.get(node.id, ""))):
+                yield Clue(
+                    word, NODE * weight * max(0.3, node.unusual), f"{node.kind} {node.label!r} diverges", evidence
+                )
+
+
+def _described(node: Node, detail: str) -> str:
+    values = " ".join(str(v) for v in (node.value, node.healthy_value) if v)
+    return f"{node.label} {detail} {values}"[: 10 * LONGEST_VALUE]
+
+
+def _families(families: list[Family]) -> Iterator[Clue]:
+    for family in families:
+        for word in sorted(family.causes):
+            yield Clue(word, FAMILY, f"{word} tunes {family.name} failures")

@@ -1,0 +1,95 @@
+"""What the failing statements depend on: a backward slice within each function on the stack.
+
+From the failing statement back over assignments, loop targets, `with` targets and the conditions around it; the
+callers' statements are sliced too, so that an argument's origin is reached through the frame that passed it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from butfor.locating.lexicons import Telling, fold, tokens
+from butfor.locating.places import Place, Scene
+from butfor.locating.sources import Region, Statement
+from butfor.locating.syntax import called, defined, own, used
+from butfor.locating.trees import Key, Tree
+
+FADE = 0.7
+"""What is left of a weight per step of data flow."""
+ROUNDS = 4
+LEAST = 0.05
+Name = TypeVar("Name", bound=Hashable)
+QUOTED = re.compile(r"['\"]([^'\"]{2,60})['\"]")
+
+
+@dataclass
+class Flow:
+    """Weights 0..1: of sliced statements (region, text), of the names that flow (folded), of the calls made."""
+
+    statements: dict[tuple[Key, str], float] = field(default_factory=dict)
+    names: dict[str, float] = field(default_factory=dict)
+    calls: dict[tuple[Key, str], float] = field(default_factory=dict)
+    strings: dict[str, float] = field(default_factory=dict)
+    cited: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def trace_back(scene: Scene, tree: Tree, telling: Telling) -> Flow:
+    """Slice back from every place."""
+    flow = Flow()
+    for place in scene.places:
+        found = tree.locate(place.frame.file, place.frame.line)
+        statement = found[1].at(place.frame.line) if found else None
+        if found and statement:
+            _slice(flow, place, found, statement, telling)
+    for word in (w for message in scene.messages for w in QUOTED.findall(message)):
+        _most(flow.names, fold(word), 0.8 * telling(word))
+    return flow
+
+
+def _slice(flow: Flow, place: Place, found: tuple[Key, Region], start: Statement, telling: Telling) -> None:
+    key, region = found
+    weights = {start: place.weight}
+    around = [s for s in region.statements if s.line in start.enclosing]
+    weights |= dict.fromkeys(around, place.weight * FADE)
+    wanted: dict[str, float] = {}
+    for _ in range(ROUNDS):
+        for statement, weight in weights.items():
+            for name in used(statement):
+                _most(wanted, name, weight * FADE)
+        grown = {s: w for s in region.statements if (w := _feeds(s, wanted)) > max(LEAST, weights.get(s, 0.0))}
+        if not grown:
+            break
+        weights |= grown
+    for statement, weight in weights.items():
+        _note(flow, key, statement, weight, telling, place.evidence)
+
+
+def _feeds(statement: Statement, wanted: dict[str, float]) -> float:
+    return max((wanted[name] for name in defined(statement) if name in wanted), default=0.0)
+
+
+def _note(
+    flow: Flow, key: Key, statement: Statement, weight: float, telling: Telling, evidence: tuple[str, ...]
+) -> None:
+    _most(flow.statements, (key, statement.text), weight)
+    if statement.node is None:
+        return
+    for part in own(statement.node):
+        for name in tokens(part):
+            folded = fold(name)
+            if _most(flow.names, folded, weight * telling(name)):
+                flow.cited[folded] = evidence
+            if "." in name or "/" in name:
+                _most(flow.strings, name, weight)
+        for call in called(part):
+            _most(flow.calls, (key, call), weight)
+
+
+def _most(weights: dict[Name, float], key: Name, weight: float) -> bool:
+    if weight <= max(LEAST, weights.get(key, 0.0)):
+        return False
+    weights[key] = weight
+    return True

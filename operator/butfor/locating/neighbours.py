@@ -1,0 +1,137 @@
+"""How near each region of bad's tree is to the failure: on its stack, called from it, calling it, around it.
+
+Weights are 0..1; a region keeps the strongest of its relations. A name that many regions share points at each of
+them less (square root of their number), and at none of them beyond `MOST_NAMESAKES`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from butfor.locating.flows import Flow
+from butfor.locating.places import Place, Scene
+from butfor.locating.sources import MODULE, Region
+from butfor.locating.syntax import called, own
+from butfor.locating.trees import Key, Tree
+
+CALLED_IN_FLOW = 0.7
+CALLED = 0.3
+SECOND_HOP = 0.4
+REFERS = 0.4
+AROUND = {"class": 0.3, "module": 0.15}
+RENDERED = 0.4
+SAME_FILE = 0.08
+MOST_NAMESAKES = 8
+LEAST = 0.03
+
+
+@dataclass(frozen=True)
+class Relation:
+    """How near a region is, why, and what cites it."""
+
+    weight: float
+    why: str
+    evidence: tuple[str, ...] = ()
+
+
+class Neighbours:
+    """The relations of regions; `of` answers for any region, by its file where nothing else is known."""
+
+    def __init__(self, scene: Scene, flow: Flow, tree: Tree) -> None:
+        self._tree = tree
+        self.relations: dict[Key, Relation] = {}
+        self._files: dict[str, Relation] = {}
+        for place in scene.places:
+            self._stack(place)
+        for (key, call), weight in sorted(flow.calls.items(), key=lambda item: -item[1]):
+            self._calls(key, call, weight * CALLED_IN_FLOW, hops=2)
+        for text, weight in flow.strings.items():
+            self._renders(text, weight)
+
+    def of(self, key: Key) -> Relation:
+        """The relation of a region; a region of a file on the stack is near for that alone."""
+        known = self.relations.get(key)
+        return known or self._files.get(key[0]) or Relation(0.0, "")
+
+    def _note(self, key: Key, weight: float, why: str, evidence: tuple[str, ...]) -> bool:
+        known = self.relations.get(key)
+        if weight < LEAST or (known and known.weight >= weight):
+            return False
+        self.relations[key] = Relation(min(1.0, weight), why, evidence)
+        return True
+
+    def _stack(self, place: Place) -> None:
+        found = self._tree.locate(place.frame.file, place.frame.line)
+        if found is None:
+            return
+        key, region = found
+        why = {"stack": "on the stack", "sample": "on sampled stacks", "graph": "on the failing path"}[place.origin]
+        depth = f", {place.depth} from the innermost" if place.depth else ""
+        self._note(key, place.weight, why + depth, place.evidence)
+        self._files.setdefault(key[0], Relation(SAME_FILE, "in a file on the stack", place.evidence))
+        for outer, kind in _around(key):
+            self._note(outer, place.weight * AROUND[kind], f"{kind} level around {region.name}", place.evidence)
+        for call in _calls_of(region):
+            self._calls(key, call, place.weight * CALLED, hops=1)
+        self._referrers(key, place)
+
+    def _calls(self, caller: Key, call: str, weight: float, *, hops: int) -> None:
+        targets = self._targets(caller, call)
+        if not targets or len(targets) > MOST_NAMESAKES:
+            return
+        share = weight / math.sqrt(len(targets))
+        evidence = self.of(caller).evidence
+        for target in targets:
+            new = self._note(target, share, f"called by {self._tree.dotted(caller)}", evidence)
+            if new and hops > 1:
+                region = self._tree.source(target[0]).by_name[target[1]]
+                for onward in _calls_of(region):
+                    self._calls(target, onward, share * SECOND_HOP, hops=hops - 1)
+
+    def _targets(self, caller: Key, call: str) -> list[Key]:
+        name = call.removeprefix("self.")
+        found = self._tree.by_last_name.get(name, [])
+        owner = caller[1].rsplit(".", 1)[0]
+        if call.startswith("self."):
+            found = [k for k in found if k == (caller[0], f"{owner}.{name}")] or found
+        elif caller[0] in {k[0] for k in found}:
+            found = [k for k in found if k[0] == caller[0] and "." not in k[1]] or found
+        return [self._constructor(key) for key in found if key != caller]
+
+    def _constructor(self, key: Key) -> Key:
+        made = (key[0], f"{key[1]}.__init__")
+        return made if made[1] in self._tree.source(key[0]).by_name else key
+
+    def _referrers(self, key: Key, place: Place) -> None:
+        owner, _, name = key[1].rpartition(".")
+        for word in {owner.rsplit(".", 1)[-1], name} - {""}:
+            telling = self._tree.telling(word)
+            users = [k for k in self._tree.mentioned_in.get(word, []) if k != key]
+            if telling > 0 and users:
+                weight = place.weight * REFERS * telling / math.sqrt(len(users))
+                for user in users:
+                    self._note(user, weight, f"refers to {word}", place.evidence)
+
+    def _renders(self, text: str, weight: float) -> None:
+        name = PurePosixPath(text).name
+        if "." in name:
+            for path in sorted(self._tree.files):
+                if path == text or path.endswith("/" + text):
+                    self._note((path, MODULE), weight * RENDERED, f"named by {text!r} on the path", ())
+
+
+def _around(key: Key) -> Iterator[tuple[Key, str]]:
+    path, name = key
+    while "." in name:
+        name = name.rsplit(".", 1)[0]
+        yield (path, name), "class"
+    if key[1] != MODULE:
+        yield (path, MODULE), "module"
+
+
+def _calls_of(region: Region) -> list[str]:
+    found = [call for s in region.statements if s.node for part in own(s.node) for call in called(part)]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,133 @@
+"""The stage: rank all commits of good..bad, and the functions they changed, before anything is run.
+
+A score is the sum of the terms' `weight * value`; the weights are roughly log likelihood ratios, so a softmax of the
+scores is a posterior. A share of the probability (`KEPT`) stays spread over all commits by how much running code they
+change, because a bisection must never meet a commit that the ranking called impossible.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from butfor.errors import UserError
+from butfor.evidence.graphs import CausalGraph, Slice
+from butfor.evidence.suspects import FunctionRef, Ranking, Suspect, Term
+from butfor.evidence.timelines import Timelines
+from butfor.locating.clues import gather
+from butfor.locating.edits import History, load
+from butfor.locating.flows import Flow, trace_back
+from butfor.locating.introductions import Introductions
+from butfor.locating.neighbours import Neighbours
+from butfor.locating.places import survey
+from butfor.locating.protections import Protections
+from butfor.locating.reaching import Reach
+from butfor.locating.terms import Setting, terms_of
+from butfor.locating.trees import Key, Tree
+from butfor.ports.repositories import Commit, Repository
+
+KEPT = 0.1
+LEAST_SUBSTANCE = 0.02
+MOST_FUNCTIONS = 10
+MOST_FILES = 20
+
+
+def locate(
+    graph: CausalGraph,
+    cut: Slice,
+    timelines: Timelines,
+    repository: Repository,
+    good: str,
+    bad: str,
+    *,
+    directory: str = ".",
+    without: frozenset[str] = frozenset(),
+) -> Ranking:
+    """Rank every commit of `good..bad`. `without` leaves sources out: `traces`, `graph`, `history`.
+
+    Raises `UserError` where the range is empty or a revision is unknown.
+    """
+    good, bad = repository.resolve(good), repository.resolve(bad)
+    history = load(repository, good, bad)
+    if not history.commits:
+        raise UserError(f"{good[:12]}..{bad[:12]} holds no commits; give good the older revision")
+    graph = CausalGraph() if "graph" in without else graph
+    setting = _setting(graph, cut, timelines, repository, history, (good, bad), directory, without)
+    terms = {c.sha: terms_of(setting, c.sha, without=without) for c in history.commits}
+    scores = {sha: sum(t.weight * t.value for t in found) for sha, found in terms.items()}
+    chances = _chances(scores, terms)
+    order = {c.sha: i for i, c in enumerate(history.commits)}
+    ranked = sorted(history.commits, key=lambda c: (-scores[c.sha], order[c.sha]))
+    suspects = [_suspect(setting, c, terms[c.sha], scores[c.sha], chances[c.sha]) for c in ranked]
+    return Ranking(
+        suspects=suspects, functions=_functions(setting, suspects), candidates=len(suspects), good=good, bad=bad,
+        notes=_notes(setting, without),
+    )  # fmt: skip
+
+
+def _setting(
+    graph: CausalGraph, cut: Slice, timelines: Timelines, repository: Repository, history: History,
+    ends: tuple[str, str], directory: str, without: frozenset[str],
+) -> Setting:  # fmt: skip
+    reach = Reach(graph)
+    traces = "traces" not in without
+    scene = survey(timelines, graph, reach, traces=traces)
+    touched = [history.at_bad(change.name) for c in history.commits for change in history.changes.get(c.sha, [])]
+    tree = Tree(repository, ends[1], [*(p.frame.file for p in scene.places), *touched], directory)
+    flow = Flow() if "graph" in without and "traces" in without else trace_back(scene, tree, tree.telling)
+    protections = Protections(scene.types)
+    return Setting(
+        history=history, tree=tree, scene=scene, flow=flow, neighbours=Neighbours(scene, flow, tree),
+        introductions=Introductions(history, tree, repository, *ends), protections=protections,
+        clues=gather(timelines, graph, cut, reach, protections.families, tree.telling, traces=traces),
+    )  # fmt: skip
+
+
+def _chances(scores: dict[str, float], terms: dict[str, list[Term]]) -> dict[str, float]:
+    top = max(scores.values())
+    raw = {sha: math.exp(score - top) for sha, score in scores.items()}
+    total = sum(raw.values())
+    substance = {sha: LEAST_SUBSTANCE + found[-1].value for sha, found in terms.items()}
+    spread = sum(substance.values())
+    return {sha: (1 - KEPT) * raw[sha] / total + KEPT * substance[sha] / spread for sha in scores}
+
+
+def _suspect(setting: Setting, commit: Commit, terms: list[Term], score: float, chance: float) -> Suspect:
+    keys = _changed(setting, commit.sha)
+    return Suspect(
+        commit=commit.sha,
+        subject=commit.subject,
+        author_date=commit.author_date,
+        score=round(score, 6),
+        probability=chance,
+        features=terms,
+        evidence=list(dict.fromkeys(e for t in terms for e in t.evidence)),
+        functions=_references(setting, keys)[:MOST_FUNCTIONS],
+        files=sorted({change.name for change in setting.history.changes.get(commit.sha, [])})[:MOST_FILES],
+    )
+
+
+def _changed(setting: Setting, sha: str) -> list[Key]:
+    placed = [one for one in setting.introductions.by_commit[sha] if one.known]
+    near = {one.key: (-setting.neighbours.of(one.key).weight, -one.edit.size, one.key) for one in placed}
+    return sorted(near, key=lambda key: near[key])
+
+
+def _references(setting: Setting, keys: Iterable[Key]) -> list[FunctionRef]:
+    return [found for key in keys if key[1] and (found := setting.tree.reference(key))]
+
+
+def _functions(setting: Setting, suspects: list[Suspect]) -> list[FunctionRef]:
+    mass: dict[Key, float] = {}
+    for suspect in suspects:
+        for key in _changed(setting, suspect.commit):
+            weight = setting.neighbours.of(key).weight + LEAST_SUBSTANCE
+            mass[key] = mass.get(key, 0.0) + suspect.probability * weight
+    return _references(setting, sorted(mass, key=lambda key: (-mass[key], key)))[:MOST_FUNCTIONS]
+
+
+def _notes(setting: Setting, without: frozenset[str]) -> list[str]:
+    notes = [f"ranked without {name}" for name in sorted(without)]
+    if not setting.scene.stacks:
+        notes.append("no stack in the repository: ranked by what tells failing from healthy requests and by the graph")
+    return notes
