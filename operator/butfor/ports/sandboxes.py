@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from butfor.errors import InfrastructureError
+from butfor.errors import InfrastructureError, UserError
 from butfor.ports.watches import Exit, Limits, watch
 
 Kind = Literal["root", "user", "none"]
@@ -82,11 +82,14 @@ class Sandbox:
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
         user = self._user(shared_user=shared_user)
+        if self.kind == "none" and os.geteuid() == 0:
+            _require_reachable([*(read_only or {}), *writable, *scratch])
         for host in (*writable, *(scratch if self.kind == "none" else ())):
             host.mkdir(parents=True, exist_ok=True)
-            if self.kind == "root":
+            if os.geteuid() == 0 and self.kind != "user":
                 give(host, user)
-        limited = ["prlimit", *limits.prlimit_arguments(), "--", *argv]
+        drop = _drop_to(user) if os.geteuid() == 0 and self.kind != "user" else []
+        limited = ["prlimit", *limits.prlimit_arguments(), "--", *drop, *argv]
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": HOME, **env}
         if self.kind == "none":
             return _start(limited, environment, cwd, stdout, limits, watched=list(writable), data=[])
@@ -100,11 +103,9 @@ class Sandbox:
             for host, inside in binds.items():
                 mounts.parents(inside)
                 mounts.add(flag, str(host), inside)
-        if self.kind == "root":
-            limited = ["prlimit", *limits.prlimit_arguments(), "--", *_drop_to(user), *argv]
-        else:
+        if self.kind == "user":
             mounts.add("--unshare-user", "--uid", str(user), "--gid", str(user))
-        command = [*mounts.arguments, "--chdir", cwd, "--", *limited]
+        command = [*mounts.arguments, "--remount-ro", "/", "--chdir", cwd, "--", *limited]
         return _start(command, environment, "/", stdout, limits, watched=list(writable), data=mounts.data)
 
     def _user(self, *, shared_user: bool) -> int:
@@ -178,6 +179,17 @@ def give(folder: Path, user: int) -> None:
         for name in (*folders, *names):
             if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid != user:
                 os.chown(name, user, user, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _require_reachable(paths: Sequence[Path]) -> None:
+    """Without mounts an unprivileged user must get to each path by itself; root's own folders are closed to it."""
+    for path in paths:
+        for folder in path.resolve().parents:
+            if folder.is_dir() and not folder.stat().st_mode & 0o001:
+                raise UserError(
+                    f"without namespaces {folder} is closed to the unprivileged user that runs foreign code; "
+                    "run as an ordinary user, or set BUTFOR_CACHE and TMPDIR to folders that everyone may enter"
+                )
 
 
 def _drop_to(user: int) -> list[str]:
