@@ -63,7 +63,7 @@ LAZY = {
     "tornado_servers": ("tornado.httpserver", "tornado.web"),
     "sanic_servers": ("sanic.server.protocols.http_protocol", "sanic.response.types"),
     "outgoing": ("http.client",),
-    "httpx_clients": ("httpx", "httpx._transports.default"),
+    "httpx_clients": ("httpx._transports.default",),
     "aiohttp_clients": ("aiohttp.client",),
     "spawning": ("multiprocessing.spawn",),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def _names(path: str) -> set[str]:
     """Program names on `path` that start a Python, at most SHIMS_LIMIT; `python` and `python3` are always there."""
     names = {"python", "python3"}
     left = _SCAN_LIMIT
-    for folder in dict.fromkeys(path.split(os.pathsep)):
+    for folder in dict.fromkeys(os.path.realpath(part or ".") for part in path.split(os.pathsep)):
         for entry in _entries(folder):
             left -= 1
             if left < 0 or len(names) >= SHIMS_LIMIT:
@@ -98,10 +98,10 @@ def _names(path: str) -> set[str]:
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        if os.path.exists(os.path.join(folder or ".", MARK)):
+        if os.path.exists(os.path.join(folder, MARK)):
             return []
-        with os.scandir(folder or ".") as entries:
-            return sorted((e for e in entries if e.is_file()), key=lambda e: e.name)
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError:
         return []
 
@@ -109,10 +109,15 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 def _is_python_script(entry: os.DirEntry[str]) -> bool:
     """Whether its first lines hand it to a Python (pip's long-path form takes two lines)."""
     try:
-        with open(entry.path, "rb") as file:
-            head = file.read(512)
+        descriptor = os.open(entry.path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
+    try:
+        head = os.read(descriptor, 512)
+    except OSError:  # a folder
+        return False
+    finally:
+        os.close(descriptor)
     return head.startswith(b"#!") and b"python" in b"\n".join(head.splitlines()[:2])
 
 
