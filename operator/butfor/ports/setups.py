@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,11 +25,20 @@ Reads = Literal["nothing", "dependencies", "sources", "everything"]
     everything    it copies the worktree into the environment, or says so (`setup_each_revision`)
 """
 
-_HERE = r"['\"]?(?:\$\{?WORKTREE\}?|\.)(?:/?['\"\s;&|\[]|/?$|/[^\s.]*)"
-_INSTALLS = re.compile(
-    rf"(?:\binstall|\bsync)\s+(?:-\S+\s+)*{_HERE}|setup\.py\s+(?:\S+\s+)*(?:install|build|bdist_wheel)", re.MULTILINE
-)
-_EDITABLE = re.compile(rf"(?:\s-e|--editable)[\s=]+{_HERE}|setup\.py\s+(?:\S+\s+)*(?:develop|build_ext)", re.MULTILINE)
+_SETUP_PY = re.compile(r"setup\.py\s+(?:\S+\s+)*(?:install|build|bdist_wheel)\b")
+_SETUP_PY_IN_PLACE = re.compile(r"setup\.py\s+(?:\S+\s+)*(?:develop|build_ext)\b")
+_VALUE_OPTIONS = {
+    "-r",
+    "--requirement",
+    "-c",
+    "--constraint",
+    "-t",
+    "--target",
+    "-i",
+    "--index-url",
+    "-f",
+    "--find-links",
+}
 _READS = re.compile(
     r"(?:^|\s)(?:-r|-c|--requirement|--constraint)(?:\s|=|\S)|\$\{?WORKTREE\b|"
     r"\b(?:make|poetry|pdm|pipenv|uv|tox|nox|hatch|npm|yarn|pnpm|go|cargo)\b|(?:^|\s)['\"]?\.{1,2}/",
@@ -48,11 +58,40 @@ _IGNORED_FOLDERS = {".git", "node_modules", "__pycache__", ".venv", ".tox"}
 def reads(service: ServiceDescription) -> Reads:
     """What the setup of a service may read of the worktree."""
     setup = service.setup
-    if service.setup_each_revision or _INSTALLS.search(_EDITABLE.sub(" ", setup)):
+    installed = set(_installed_folders(setup))
+    if service.setup_each_revision or "copy" in installed or _SETUP_PY.search(setup):
         return "everything"
-    if _EDITABLE.search(setup):
+    if "link" in installed or _SETUP_PY_IN_PLACE.search(setup):
         return "sources"
     return "dependencies" if _READS.search(setup) else "nothing"
+
+
+def _installed_folders(setup: str) -> Iterator[Literal["copy", "link"]]:
+    """For each folder of the worktree that a `pip install` (or `uv pip install`, ...) names: copied or linked."""
+    for line in re.split(r"[\n;&|]+", setup.replace("\\\n", " ")):
+        words = _words(line)
+        if "install" not in words:
+            continue
+        arguments = words[words.index("install") + 1 :]
+        for i, word in enumerate(arguments):
+            before = arguments[i - 1] if i else ""
+            if before in ("-e", "--editable") or word.startswith(("--editable=", "-e.", "-e$")):
+                yield "link"
+            elif _is_folder_here(word) and before not in _VALUE_OPTIONS:
+                yield "copy"
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # a quote that is closed on another line
+        return line.split()
+
+
+def _is_folder_here(word: str) -> bool:
+    name = re.sub(r"\[[^\]]*\]$", "", word)  # extras
+    here = name in (".", "..") or name.startswith(("./", "../", "$WORKTREE", "${WORKTREE}"))
+    return here and not re.search(r"\.(whl|txt|gz|zip|toml|lock)$", name)
 
 
 def is_per_content(service: ServiceDescription) -> bool:

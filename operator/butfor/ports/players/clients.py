@@ -89,8 +89,7 @@ def _converse(connection: socket.socket, method: str, message: bytes, answer: An
         # A server may answer early and close: what it said still counts.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(message)
-        response = http.client.HTTPResponse(connection, method=method)
-        response.begin()
+        response = _begin(connection, method)
         answer.status, answer.headers = response.status, response.getheaders()
         answer.complete = _read_body(response, answer)
     except (OSError, http.client.HTTPException):
@@ -102,6 +101,33 @@ def _converse(connection: socket.socket, method: str, message: bytes, answer: An
         alarm.cancel()
     if alarm.rang:
         answer.complete, answer.ended = False, "timeout"
+
+
+def _begin(connection: socket.socket, method: str) -> http.client.HTTPResponse:
+    """Read status line and headers; raises where they break off, which http.client takes for their end."""
+    response = http.client.HTTPResponse(connection, method=method)
+    lines = _Lines(response.fp)
+    response.fp = lines  # type: ignore[assignment]
+    response.begin()
+    if lines.last not in (b"\r\n", b"\n"):
+        raise http.client.IncompleteRead(b"")
+    if response.fp is not None:  # None: no body follows
+        response.fp = lines.file
+    return response
+
+
+class _Lines:
+    """A file that remembers the last line that was read from it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self.file, self.last = file, b""
+
+    def readline(self, limit: int = -1) -> bytes:
+        self.last = self.file.readline(limit)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
 
 
 def _read_body(response: http.client.HTTPResponse, answer: Answer) -> bool:

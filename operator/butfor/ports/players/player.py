@@ -171,7 +171,12 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
     folder.mkdir(parents=True, exist_ok=True)
     shims.make_shims(folder, variables["PATH"])
     added: dict[str, str] = shims.environment(
-        package / "site", out / "spool", service.name, shims=folder, source_roots=[service.worktree], path=variables["PATH"]
+        package / "site",
+        out / "spool",
+        service.name,
+        shims=folder,
+        source_roots=[service.worktree],
+        path=variables["PATH"],
     )
     return variables | added | {"BUTFOR_REVISION": str(service.plan.get("revision") or "")}
 

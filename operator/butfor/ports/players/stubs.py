@@ -51,7 +51,9 @@ class Answers:
             return 0
         if answer["target"] != target:
             return 1
-        return 3 if answer.get("request_body") in (None, digest) else 2
+        if answer.get("request_body") is None:
+            return 3
+        return 4 if answer["request_body"] == digest else 2
 
 
 class _Handler(BaseHTTPRequestHandler):
