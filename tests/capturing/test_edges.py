@@ -235,11 +235,12 @@ def test_a_refusing_service_is_a_reset_and_recorded_only_after_it_was_up(tmp_pat
     with edge(service, tmp_path) as port:
         assert ask(port, request) == b"!reset"
         assert not spans(tmp_path, "open")
-        with socket.create_server(("127.0.0.1", service)) as again:
-            with socket.create_connection(("127.0.0.1", port)) as sock:
-                again.accept()[0].close()
-                sock.settimeout(5)
-                assert sock.recv(1) == b""
+        with (
+            socket.create_server(("127.0.0.1", service)) as again,
+            socket.create_connection(("127.0.0.1", port), timeout=5) as sock,
+        ):
+            again.accept()[0].close()
+            assert sock.recv(1) == b""
         assert ask(port, request) == b"!reset"
         (payload,) = payloads(tmp_path)
     assert (payload["ended"], payload["status"]) == ("closed", None)
@@ -252,13 +253,16 @@ def test_streams_without_waiting_both_ways(tmp_path: Path) -> None:
         while part := sock.recv(1):
             sock.sendall(b"1\r\n" + part + b"\r\n")
 
-    with raw_service(handle) as service, edge(service, tmp_path) as port:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as sock:
-            sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
-            assert read_head(sock)
-            for part in (b"a", b"b"):
-                sock.sendall(part)
-                assert sock.recv(64) == b"1\r\n" + part + b"\r\n"
+    with (
+        raw_service(handle) as service,
+        edge(service, tmp_path) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=5) as sock,
+    ):
+        sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n")
+        assert read_head(sock)
+        for part in (b"a", b"b"):
+            sock.sendall(part)
+            assert sock.recv(64) == b"1\r\n" + part + b"\r\n"
 
 
 def test_bodies_over_the_limit_are_cut_in_the_record_only(tmp_path: Path) -> None:
