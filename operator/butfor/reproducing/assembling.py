@@ -73,7 +73,8 @@ def assemble(
     suspects: frozenset[str], *, healthy: bool, deadline_s: float,
 ) -> Plan:  # fmt: skip
     """Return the plan of one run. Suspected services run at `tree`, the others at their own revision."""
-    requests = [one for one in parts.requests if healthy or one.role != "healthy"]
+    # a failure that needs load needs the healthy requests beside it
+    requests = [one for one in parts.requests if healthy or parts.way == "load" or one.role != "healthy"]
     planned = []
     for service in services:
         if service.name in parts.stubbed:

@@ -140,8 +140,8 @@ def _random(value: str) -> bool:
 
 
 _FIXED = frozenset({
-    "accept", "accept-encoding", "accept-language", "user-agent", "content-type", "cookie", "origin", "range", "if-range",
-    "cache-control", "if-modified-since", "sec-ch-ua", "priority",
+    "accept", "accept-encoding", "accept-language", "user-agent", "content-type", "cookie", "origin", "range",
+    "if-range", "cache-control", "if-modified-since", "sec-ch-ua", "priority",
 })  # fmt: skip
 
 

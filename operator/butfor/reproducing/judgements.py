@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from butfor.evidence.plays import Observation, Plan
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.reproductions import Expectation
 from butfor.evidence.runs import AnswerSeen, RunOutcome
-from butfor.reproducing.plain import judging
+from butfor.reproducing.plain import judging, proofs
 
 LOG_TAIL = 4000
-_INSTALLED = re.compile(r"/(?:site|dist)-packages/(?P<rest>.+)$")
-_NOT_OWN = frozenset(
-    {"test", "tests", "testing", "docs", "doc", "examples", "scripts", "tools", "setup.py", "conftest.py"}
-)
 
 
 def judge(
@@ -62,41 +56,13 @@ def roots_of(observation: Observation, plan: Plan) -> list[str]:
 
 
 def ran_worktree(observation: Observation, plan: Plan, suspects: frozenset[str]) -> bool | None:
-    """Tell whether the suspected services ran the tree under test: True, False, or None (cannot be checked).
-
-    True needs a loaded module under the worktree, and none that is also in the worktree loaded from an
-    installed copy. A service without any Python module says nothing either way.
-    """
+    """Tell whether the suspected services ran the tree under test: True, False, or None (cannot be checked)."""
     found = [
-        _proof(observation.loaded_files.get(one.name, []), one.worktree, one.directory)
+        proofs.proof(observation.loaded_files.get(one.name, []), one.worktree, one.directory)
         for one in plan.services
         if one.name in suspects
     ]
-    if False in found:
-        return False
-    return True if found and all(found) else None
-
-
-def _proof(loaded: Sequence[str], worktree: Path, directory: str) -> bool | None:
-    if not loaded:
-        return None
-    if any(_is_copy(file, worktree, directory) for file in loaded):
-        return False
-    if any(file.startswith("<worktree>") and not _INSTALLED.search(file) for file in loaded):
-        return True
-    return False if next(worktree.rglob("*.py"), None) is not None else None
-
-
-def _is_copy(file: str, worktree: Path, directory: str) -> bool:
-    """Tell whether a loaded file is an installed copy of one that the worktree has."""
-    match = _INSTALLED.search(file)
-    if match is None:
-        return False
-    rest = PurePosixPath(match["rest"])
-    if rest.parts[0] in _NOT_OWN or ".." in rest.parts:
-        return False
-    roots = [worktree, worktree / "src", worktree / "lib", worktree / directory, worktree / directory / "src"]
-    return any((root / rest).is_file() for root in roots)
+    return proofs.together(found)
 
 
 def _tail(observation: Observation, service: str) -> str:

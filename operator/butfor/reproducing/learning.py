@@ -45,7 +45,7 @@ class Lesson:
     def learn(self) -> list[Expectation]:
         """Return what good answers, learned from all that was run; [] before good was run twice."""
         good = [one.said for one in self.good if one.outcome.started]
-        bad = next((one.said for one in self.bad if one.said), None)
+        bad = max((one.said for one in self.bad), key=len, default=None)
         return expectations.learn(good, bad) if len(good) >= 2 else []
 
     def apply(self) -> list[str]:

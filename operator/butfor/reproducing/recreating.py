@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from butfor.reproducing.assembling import GOOD, Workshop
 from butfor.reproducing.attempts import attempts
 from butfor.reproducing.learning import Lesson, Shown, show
 from butfor.reproducing.runners import Keeper, LocalRunner
-from butfor.reproducing.selections import Selection, select
+from butfor.reproducing.selections import HEALTHY_LIMIT, PER_SHAPE, select
 from butfor.reproducing.shrinks import shrink
 
 MISSED = 0.001
@@ -81,7 +82,7 @@ def reproduce(
         Tree(revision=bad, label="bad"), budget or Budget(), dict(renames or {}), keeper, list(selection.notes),
     )  # fmt: skip
     bodies = workshop.scratch / "bodies"
-    return task.work(selection, attempts(selection, telemetry, timelines.predicate.service, downstream, bodies, case))
+    return task.work(attempts(selection, telemetry, timelines.predicate.service, downstream, bodies, case))
 
 
 def suspected(services: Sequence[ServiceDescription], workshop: Workshop, failing: str) -> frozenset[str]:
@@ -113,7 +114,7 @@ class _Task:
     begin: float = field(default_factory=time.monotonic)
     slowness: Slowness | None = None
 
-    def work(self, selection: Selection, ways: Iterator[PlanParts]) -> Reproduced:
+    def work(self, ways: Iterator[PlanParts]) -> Reproduced:
         """Try the ways in turn; confirm the first that fails at bad and not at good."""
         why = "bad does not fail"
         runner: LocalRunner | None = None
@@ -146,9 +147,11 @@ class _Task:
         """Return an empty string if these parts reproduce, else why they do not."""
         if self.predicate.slower_than_s and not self.predicate.ended:
             return self._try_slow(lesson)
-        shown = lesson.show(self.bad, lesson.bad)
-        if shown.outcome.judgement != "bad":
-            return _why_not(shown, "bad does not fail")
+        # first without the healthy requests: a failure must not need what a run may leave out
+        for healthy in (False, True):
+            shown = lesson.show(self.bad, lesson.bad, healthy=healthy)
+            if shown.outcome.judgement != "bad":
+                return _why_not(shown, "bad does not fail")
         for _ in range(2):
             shown = lesson.show(self.good, lesson.good)
             if shown.outcome.judgement == "bad":
@@ -166,16 +169,15 @@ class _Task:
         lesson.runner = lesson.runner.variant(parts=parts.model_copy(update={"repeat": max(SLOW_REPEAT, parts.repeat)}))
         for _ in range(5):
             for tree, kept in ((self.bad, lesson.bad), (self.good, lesson.good)):
-                shown = lesson.show(tree, kept)
-                if not shown.outcome.started:
+                shown = lesson.show(tree, kept, healthy=False)
+                if not shown.seconds:
                     return _why_not(shown, f"{tree.label} is not answered")
         self.slowness = _slowness(lesson)
         if not slownesses.is_slower(self.slowness):
             return f"bad is not slower than good (ratio {self.slowness.ratio:.2f}, p {self.slowness.p_value:.3f})"
         self.predicate = self.predicate.model_copy(update={"slower_than_s": self.slowness.threshold_s})
         lesson.runner = lesson.runner.variant(predicate=self.predicate)
-        lesson.bad = [show(lesson.runner, self.bad)]
-        self.notes += lesson.apply()
+        self._learn_again(lesson)
         return "" if lesson.failing_ids() else "bad is not slower than the limit in a further run"
 
     def _confirmed(self, lesson: Lesson) -> Reproduced:
@@ -205,11 +207,23 @@ class _Task:
             runner = lesson.runner.variant(parts=parts.model_copy(update={"requests": [*kept, *rest]}))
             if self._late() or runner.run(self.bad, healthy=False).judgement != "bad":
                 return False
-            return runner.run(self.good, healthy=True).judgement == "good"
+            return runner.run(self.good, healthy=False).judgement == "good"
 
         kept = shrink(before, fails, self.budget.shrink)
         self.notes.append(f"{len(kept)} of {len(before)} requests before the failing ones are needed")
-        lesson.runner = lesson.runner.variant(parts=parts.model_copy(update={"requests": [*kept, *rest]}))
+        needed = _for_healthy([one for one in before if one not in kept], rest)
+        requests = [*kept, *needed, *rest]
+        lesson.runner = lesson.runner.variant(parts=parts.model_copy(update={"requests": requests}))
+        if needed:
+            self._learn_again(lesson)
+
+    def _learn_again(self, lesson: Lesson) -> None:
+        """Learn what good answers to the requests that changed their role."""
+        lesson.good, lesson.bad = [], []
+        lesson.show(self.bad, lesson.bad)
+        for _ in range(2):
+            lesson.show(self.good, lesson.good)
+        self.notes += lesson.apply()
 
     def _repeat_rare(self, lesson: Lesson) -> None:
         """Send the failing requests often enough that a run of bad hardly ever misses a rare failure."""
@@ -240,6 +254,30 @@ class _Task:
             sandbox=self.workshop.bench.sandbox.describe(), runs=runner.runs if runner else 0,
             seconds=time.monotonic() - self.begin, notes=list(dict.fromkeys(self.notes)),
         )  # fmt: skip
+
+
+def _for_healthy(dropped: Sequence[PlannedRequest], rest: Sequence[PlannedRequest]) -> list[PlannedRequest]:
+    """Return the dropped requests that are worth checking as healthy ones.
+
+    These are a few of each kind, and those that healthy requests take a value from.
+    """
+    kinds: Counter[tuple[str, str]] = Counter((one.method, one.target.partition("?")[0]) for one in rest)
+    used = "\n".join(_text(one) for one in rest)
+    result = []
+    for one in dropped:
+        kind = (one.method, one.target.partition("?")[0])
+        gives = any("{{" + name + "}}" in used for name in one.save)
+        kinds[kind] += 1
+        if gives or one.save.get("cookies") or kinds[kind] <= PER_SHAPE:
+            result.append(one.model_copy(update={"role": "healthy"}))
+            used += _text(one)
+    return result[:HEALTHY_LIMIT]
+
+
+def _text(one: PlannedRequest) -> str:
+    """Return everything of a request that may name a saved value."""
+    body = one.body.read_bytes().decode("utf-8", "replace") if one.body and one.body.suffix == ".body" else ""
+    return "\n".join([one.target, *(value for _, value in one.headers), body])
 
 
 def _slowness(lesson: Lesson) -> Slowness:

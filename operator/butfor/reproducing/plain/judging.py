@@ -36,8 +36,10 @@ class Case:
 
 
 def decide(observation: Json, case: Case, *, ran_worktree: bool | None = None) -> Json:
-    """Judge a run. Returns judgement, reason, answers [{id, role, status, seconds, as_good, as_failure, why}],
-    exceptions [one line each].
+    """Judge a run.
+
+    Returns judgement, reason, answers [{id, role, status, seconds, as_good, as_failure, why}] and exceptions
+    [one line each].
     """
     if not observation.get("started"):
         return _unknown(f"does not start: {_one_line(observation.get('reason')) or 'no reason was given'}")
@@ -164,14 +166,14 @@ def _by_median(judged: list[Json], case: Case) -> list[Json]:
     limit = case.predicate.get("slower_than_s")
     if not limit or not case.predicate.get("repeat"):
         return judged
-    result = []
-    for one in judged:
-        if one["role"] == "failing" and isinstance(one["status"], int):
-            same = [other["seconds"] for other in judged if other["id"] == one["id"]]
-            slow = statistics.median(same) > limit
-            one = {**one, "as_good": one["as_good"] and not slow, "as_failure": slow and one["as_good"] is not False}
-        result.append(one)
-    return result
+    return [_measured(one, judged, limit) for one in judged]
+
+
+def _measured(one: Json, judged: list[Json], limit: float) -> Json:
+    if one["role"] != "failing" or not isinstance(one["status"], int):
+        return one
+    slow = statistics.median(other["seconds"] for other in judged if other["id"] == one["id"]) > limit
+    return {**one, "as_good": one["as_good"] and not slow, "as_failure": slow and one["as_good"] is not False}
 
 
 def _verdict(judged: list[Json]) -> tuple[str, str]:

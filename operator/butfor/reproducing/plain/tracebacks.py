@@ -7,6 +7,7 @@ could not be injected leaves only the tracebacks of its log. Standard library on
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -219,7 +220,7 @@ def _plain(value: Any) -> Any:
 def _blocks(lines: list[str]) -> Iterator[tuple[list[str], str]]:
     """Yield each traceback of a log as its lines, and the text that follows it (says whether it is chained)."""
     starts = [n for n, line in enumerate(lines) if "Traceback (most recent call last)" in line]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(lines)]):
         yield lines[start + 1 : end], "\n".join(lines[max(start + 1, end - 4) : end])
 
 
