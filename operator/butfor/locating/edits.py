@@ -7,16 +7,12 @@ re-indented, moved) cancels out. Merges carry what the merge itself changed; tha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from butfor.locating.kinds import kind_of
-from butfor.locating.sources import MODULE, PYTHON, Region, Source, Statement, read
+from butfor.locating.lexicons import fold, tokens
+from butfor.locating.sources import MODULE, Region, Source, Statement
+from butfor.locating.syntax import own
 from butfor.ports.diffs import FileChange, Hunk
-from butfor.ports.repositories import Commit, Repository
-
-MOST_FILES = 1200
-"""How many (commit, file) pairs of Python code are parsed; later ones are read by their diff lines alone."""
 
 
 @dataclass(frozen=True)
@@ -28,102 +24,22 @@ class Edit:
     added: tuple[Statement, ...] = ()
     removed: tuple[Statement, ...] = ()
     moved: frozenset[str] = frozenset()
-    """Texts that the same commit took from, or gave to, another region."""
+    """Texts whose like the same commit took from, or gave to, another region (renamed, extracted, inlined)."""
+
+    @property
+    def fresh(self) -> tuple[Statement, ...]:
+        """What was added and was not there before."""
+        return tuple(s for s in self.added if s.text not in self.moved)
+
+    @property
+    def gone(self) -> tuple[Statement, ...]:
+        """What was removed and went nowhere else."""
+        return tuple(s for s in self.removed if s.text not in self.moved)
 
     @property
     def size(self) -> int:
-        """How many statements changed."""
-        return len(self.added) + len(self.removed)
-
-
-@dataclass(frozen=True)
-class History:
-    """The commits of good..bad, newest first, with what they changed. `renames` maps old paths to bad's."""
-
-    commits: list[Commit]
-    changes: dict[str, list[FileChange]]
-    edits: dict[str, list[Edit]] = field(default_factory=dict)
-    renames: dict[str, str] = field(default_factory=dict)
-
-    def at_bad(self, path: str) -> str:
-        """The name that a file has at bad."""
-        seen = {path}
-        while (path := self.renames.get(path, path)) not in seen:
-            seen.add(path)
-        return path
-
-
-def load(repository: Repository, good: str, bad: str) -> History:
-    """Read a range: one git process for the diffs, one per file and unbroken run of commits for its text."""
-    commits = repository.commits(good, bad)
-    changes = repository.range_changes(f"{good}..{bad}")
-    history = History(commits, changes, renames=_renames(commits, changes))
-    reader = _Reader(repository)
-    for commit in commits:
-        reader.enter(commit)
-        edits = [e for change in changes.get(commit.sha, []) for e in reader.edits(commit.sha, change)]
-        history.edits[commit.sha] = _without_moves(edits)
-    return history
-
-
-class _Reader:
-    """Walks commits newest first; a file's text before one commit is its text after the next older one.
-
-    That holds along an unbroken run of single-parent commits; at each break texts are asked of git again.
-    """
-
-    def __init__(self, repository: Repository) -> None:
-        self.repository = repository
-        self.budget = MOST_FILES
-        self.expected: tuple[str, ...] = ()
-        self.texts: dict[str, tuple[str, Source]] = {}
-        self.parsed: dict[tuple[str, str], Source] = {}
-
-    def enter(self, commit: Commit) -> None:
-        """Go on to the next older commit."""
-        if self.expected != (commit.sha,):
-            self.texts.clear()
-        self.expected = commit.parents
-
-    def edits(self, sha: str, change: FileChange) -> list[Edit]:
-        """The edits of one file of the commit."""
-        kind = kind_of(change.name)
-        if change.binary or kind in ("test", "text"):
-            return []
-        if kind != "code" or not change.name.endswith(PYTHON) or self.budget <= 0:
-            return by_lines(change)
-        self.budget -= 1
-        text, new = self._after(sha, change)
-        before = undo(text, change.hunks)
-        old = self._read(before, change.old_path or change.name)
-        if change.old_path:
-            self.texts[change.old_path] = (before, old)
-        return by_regions(change, old, new)
-
-    def _after(self, sha: str, change: FileChange) -> tuple[str, Source]:
-        if change.path is None:
-            return "", read("", change.name)
-        known = self.texts.pop(change.path, None)
-        if known is None:
-            text = (self.repository.show(sha, change.path) or b"").decode("utf-8", "replace")
-            known = (text, self._read(text, change.path))
-        return known
-
-    def _read(self, text: str, path: str) -> Source:
-        key = (path, text)
-        if key not in self.parsed:
-            self.parsed[key] = read(text, path)
-        return self.parsed[key]
-
-
-def _renames(commits: Iterable[Commit], changes: dict[str, list[FileChange]]) -> dict[str, str]:
-    # newest first: the first answer for an old name is the one that lasted until bad
-    found: dict[str, str] = {}
-    for commit in commits:
-        for change in changes.get(commit.sha, []):
-            if change.path and change.old_path and change.path != change.old_path:
-                found.setdefault(change.old_path, change.path)
-    return found
+        """How many statements are new or gone."""
+        return len(self.fresh) + len(self.gone)
 
 
 def by_regions(change: FileChange, old: Source, new: Source) -> list[Edit]:
@@ -138,7 +54,7 @@ def by_regions(change: FileChange, old: Source, new: Source) -> list[Edit]:
 def undo(text: str, hunks: list[Hunk]) -> str:
     """The text before a change, from the text after it and the change's hunks."""
     if not text and all(not h.new_len for h in hunks):
-        return "\n".join(line for hunk in hunks for line in hunk.removed)
+        return "".join(f"{line}\n" for hunk in hunks for line in hunk.removed)
     lines = text.split("\n")
     for hunk in reversed(hunks):
         start = hunk.new_start - 1 if hunk.new_len else hunk.new_start
@@ -190,18 +106,35 @@ def _raw(start: int, lines: list[str]) -> list[Statement]:
     return [Statement(n, n, None, line.strip()) for n, line in enumerate(lines, start) if line.strip()]
 
 
-def _without_moves(edits: list[Edit]) -> list[Edit]:
-    came = Counter(s.text for e in edits for s in e.added)
-    went = Counter(s.text for e in edits for s in e.removed)
-    both = frozenset(came & went)
-    return [Edit(e.path, e.region, e.added, e.removed, both & {s.text for s in (*e.added, *e.removed)}) for e in edits]
+def likeness(statement: Statement) -> str:
+    """A key that statements share which say the same in other spelling: kind, names and strings, in order."""
+    if statement.node is None:
+        return fold(statement.text)
+    names = [fold(token) for part in own(statement.node) for token in tokens(part)]
+    return f"{type(statement.node).__name__} {' '.join(names)}" if names else statement.text
+
+
+def without_moves(edits: list[Edit]) -> list[Edit]:
+    """The edits of one commit, with what only changed its region marked as moved."""
+    came = Counter(likeness(s) for e in edits for s in e.added)
+    went = Counter(likeness(s) for e in edits for s in e.removed)
+    return [replace(e, moved=_moved(e, came, went)) for e in edits]
+
+
+def _moved(edit: Edit, came: Counter[str], went: Counter[str]) -> frozenset[str]:
+    # within one region a like statement in place of another is a change (of a constant, an operator), not a move
+    added = Counter(likeness(s) for s in edit.added)
+    removed = Counter(likeness(s) for s in edit.removed)
+    arrived = [s.text for s in edit.added if went[likeness(s)] > removed[likeness(s)]]
+    left = [s.text for s in edit.removed if came[likeness(s)] > added[likeness(s)]]
+    return frozenset((*arrived, *left))
 
 
 def region_of(source: Source, edit: Edit) -> Region | None:
     """The region of an edit in a later source: by name, else where most of its statements stand now."""
     if edit.region in source.by_name:
         return source.by_name[edit.region]
-    texts = {s.text for s in edit.added} or {s.text for s in edit.removed}
-    overlap = [(len(texts & {s.text for s in r.statements}), -r.line, r) for r in source.regions]
+    likes = {likeness(s) for s in edit.added} or {likeness(s) for s in edit.removed}
+    overlap = [(len(likes & {likeness(s) for s in r.statements}), -r.line, r) for r in source.regions]
     best = max(overlap, key=lambda item: item[:2], default=None)
-    return best[2] if best and best[0] * 2 > len(texts) else None
+    return best[2] if best and best[0] * 2 > len(likes) else None

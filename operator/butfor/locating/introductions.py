@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
-from collections import defaultdict
+import math
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from butfor.locating.edits import Edit, History, region_of
+from butfor.locating.edits import Edit, likeness, region_of
+from butfor.locating.histories import History
+from butfor.locating.lexicons import fold
 from butfor.locating.sources import Statement
+from butfor.locating.syntax import own
 from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Repository
 
 SIMILAR = 0.6
-MOVED, EARLIER, REPLACED = 0.5, 0.3, 0.5
+REWORDED = 0.25
+"""The least credit for having written a statement down, though what it does was there before."""
+EARLIER, CARRIED = 0.3, 0.4
 MOST_STEPS = 6
+LONGEST = 2000
+WORDS = re.compile(r"\w+|[^\w\s,()]")
 
 
 @dataclass(frozen=True)
@@ -59,26 +69,38 @@ class Introductions:
     def _follow(self, key: Key, text: str, weight: float, after: int, credit: dict[str, float], steps: int) -> None:
         left = weight
         for placed in self.by_region.get(key, []):
-            if steps <= 0 or placed.order < after or text not in {s.text for s in placed.edit.added}:
+            added = next((s for s in placed.edit.added if s.text == text), None)
+            if steps <= 0 or placed.order < after or added is None:
                 continue
-            moved = text in placed.edit.moved
-            share = left * (MOVED if moved else 1.0)
+            origin, change = self._origin(placed, added)
+            share = left * max(REWORDED, math.sqrt(change))
             credit[placed.commit] = max(credit.get(placed.commit, 0.0), share)
-            self._pass_on(placed, text, left, moved, credit, steps)
+            if origin:
+                whence, before = origin
+                self._follow(whence, before.text, left * (1 - change), placed.order + 1, credit, steps - 1)
             left *= EARLIER
 
-    def _pass_on(
-        self, placed: Placed, text: str, weight: float, moved: bool, credit: dict[str, float], steps: int
-    ) -> None:
-        after = placed.order + 1
-        if moved:
+    def _origin(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement] | None, float]:
+        """The statement that an added one came from, and the share of it (0..1) that is new."""
+        if added.text in placed.edit.moved:
+            like = likeness(added)
             for other in self.by_commit[placed.commit]:
-                if text in {s.text for s in other.edit.removed}:
-                    self._follow(other.key, text, weight, after, credit, steps - 1)
-            return
-        before = _closest(text, placed.edit)
-        if before is not None:
-            self._follow(placed.key, before, weight * REPLACED, after, credit, steps - 1)
+                for removed in other.edit.removed:
+                    if likeness(removed) == like and other.key != placed.key:
+                        return (other.key, removed), 0.0
+        before = _closest(added.text, placed.edit)
+        if before:
+            return (placed.key, before), _change(before, added)
+        return self._carried(placed, added)
+
+    def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement] | None, float]:
+        """A removed statement that made the same calls on the same names: the operation was there before."""
+        calls = _operations(added)
+        for other in self.by_commit[placed.commit] if calls else []:
+            for removed in other.edit.removed:
+                if other.edit.path == placed.edit.path and calls <= _operations(removed):
+                    return (other.key, removed), CARRIED
+        return None, 1.0
 
     def _blamed(self, path: str, line: int) -> dict[str, float]:
         good, bad = self._range
@@ -90,11 +112,26 @@ class Introductions:
         return {sha: 1.0} if sha in self._commits and sha is not None else {}
 
 
-def _closest(text: str, edit: Edit) -> str | None:
+def _closest(text: str, edit: Edit) -> Statement | None:
     """The removed statement that an added one most likely replaced."""
     best, ratio = None, SIMILAR
     for statement in edit.removed:
         matcher = difflib.SequenceMatcher(None, statement.text, text, autojunk=False)
-        if len(text) < 2000 and matcher.real_quick_ratio() > ratio and (found := matcher.ratio()) > ratio:
-            best, ratio = statement.text, found
+        if len(text) < LONGEST and matcher.real_quick_ratio() > ratio and (found := matcher.ratio()) > ratio:
+            best, ratio = statement, found
     return best
+
+
+def _change(before: Statement, after: Statement) -> float:
+    """The share of the words and signs of two statements that they do not have in common."""
+    old, new = (Counter(WORDS.findall(s.text.replace("_", "").lower())) for s in (before, after))
+    together = (old | new).total()
+    return 1.0 - (old & new).total() / together if together else 0.0
+
+
+def _operations(statement: Statement) -> frozenset[str]:
+    """What a statement calls or passes on to be called, with the name it is called on."""
+    if statement.node is None:
+        return frozenset()
+    found = [node.func for part in own(statement.node) for node in ast.walk(part) if isinstance(node, ast.Call)]
+    return frozenset(fold(ast.unparse(func)) for func in found)

@@ -7,6 +7,7 @@ them less (square root of their number), and at none of them beyond `MOST_NAMESA
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,12 +21,14 @@ from butfor.locating.trees import Key, Tree
 CALLED_IN_FLOW = 0.7
 CALLED = 0.3
 SECOND_HOP = 0.4
-REFERS = 0.4
+REFERS, MAKES = 0.4, 0.6
 AROUND = {"class": 0.3, "module": 0.15}
 RENDERED = 0.4
+NAMED = 0.6
 SAME_FILE = 0.08
 MOST_NAMESAKES = 8
 LEAST = 0.03
+DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Neighbours:
             self._calls(key, call, weight * CALLED_IN_FLOW, hops=2)
         for text, weight in flow.strings.items():
             self._renders(text, weight)
+        for message in scene.messages:
+            self._named(message)
 
     def of(self, key: Key) -> Relation:
         """The relation of a region; a region of a file on the stack is near for that alone."""
@@ -111,9 +116,22 @@ class Neighbours:
             telling = self._tree.telling(word)
             users = [k for k in self._tree.mentioned_in.get(word, []) if k != key]
             if telling > 0 and users:
-                weight = place.weight * REFERS * telling / math.sqrt(len(users))
+                share = place.weight * telling / math.sqrt(len(users))
                 for user in users:
-                    self._note(user, weight, f"refers to {word}", place.evidence)
+                    region = self._tree.source(user[0]).by_name[user[1]]
+                    makes = word in _calls_of(region)
+                    why = f"{'calls' if makes else 'refers to'} {word}"
+                    self._note(user, share * (MAKES if makes else REFERS), why, place.evidence)
+
+    def _named(self, message: str) -> None:
+        for word in dict.fromkeys(DOTTED.findall(message)):
+            last = word.rsplit(".", 1)[-1]
+            found = [k for k in self._tree.by_last_name.get(last, []) if f".{k[1]}".endswith(f".{word}")]
+            telling = NAMED if "." in word else NAMED * self._tree.telling(word)
+            for key in found if len(found) <= MOST_NAMESAKES else []:
+                weight = telling / math.sqrt(len(found))
+                self._note(key, weight, "named by the exception's message", ())
+                self._note(self._constructor(key), weight, "named by the exception's message", ())
 
     def _renders(self, text: str, weight: float) -> None:
         name = PurePosixPath(text).name

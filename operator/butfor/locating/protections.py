@@ -14,7 +14,8 @@ from butfor.locating.edits import Edit
 from butfor.locating.lexicons import Family, ancestry, families_of, fold, tokens
 from butfor.locating.sources import Region, Statement
 
-GONE_HANDLER, GONE_CHECK, GONE_GUARD, NEAR_HANDLER = 1.0, 0.9, 0.35, 0.5
+GONE_HANDLER, GONE_CHECK, GONE_GUARD, NEAR_HANDLER = 1.0, 0.9, 0.35, 0.7
+UNRELATED, FLOWS_ENOUGH = 0.4, 0.3
 
 
 @dataclass(frozen=True)
@@ -34,23 +35,29 @@ class Protections:
         self._ancestry = {name for t in self.types for name in ancestry(t)}
         self._checks = {check for family in self.families for check in family.checks}
 
-    def lost(self, edit: Edit, now: set[str]) -> Iterator[Loss]:
-        """What an edit removed; `now` are the texts of the region at bad: what came back is not lost."""
-        kept = {name for s in edit.added for name in caught(s)}
-        for statement in edit.removed:
-            if statement.text in now or statement.text in edit.moved:
-                continue
-            gone = (caught(statement) - kept) & self._ancestry
+    def lost(self, edit: Edit, kept: list[Statement], names: dict[str, float]) -> Iterator[Loss]:
+        """What an edit removed; `kept` is what its commit added and what stands there at bad: that is not lost.
+
+        `names` are those that flow into the failure: a guard that asks about none of them explains less.
+        """
+        still = {name for s in kept for name in caught(s)}
+        conditions = [set(_conditions(s)) for s in kept if _is_guard(s)]
+        for statement in edit.gone:
+            gone = (caught(statement) - still) & self._ancestry
             if gone and self.types:
                 yield Loss(GONE_HANDLER, f"no longer catches {', '.join(sorted(gone))}")
-            elif isinstance(statement.node, ast.If | ast.Assert | ast.While):
-                yield self._guard(statement)
+            elif _is_guard(statement):
+                asked = set(_conditions(statement))
+                if not any(asked <= other for other in conditions):
+                    yield self._guard(statement, names)
 
-    def _guard(self, statement: Statement) -> Loss:
-        checks = self._checks & {fold(t) for t in _conditions(statement)} | self._checks & _operators(statement)
-        if checks:
-            return Loss(GONE_CHECK, f"check removed: {statement.text[:100]}")
-        return Loss(GONE_GUARD, f"guard removed: {statement.text[:100]}")
+    def _guard(self, statement: Statement, names: dict[str, float]) -> Loss:
+        asked = {fold(t) for t in _conditions(statement)}
+        flows = max((names.get(name, 0.0) for name in asked), default=0.0)
+        related = UNRELATED + (1 - UNRELATED) * min(1.0, flows / FLOWS_ENOUGH)
+        checks = self._checks & asked | self._checks & _operators(statement)
+        strength, what = (GONE_CHECK, "check") if checks else (GONE_GUARD, "guard")
+        return Loss(strength * related, f"{what} removed: {statement.text[:100]}")
 
     def near_misses(self, edit: Edit, region: Region, line: int) -> Iterator[Loss]:
         """Handlers that an edit put around a line, which catch the exception's relatives only."""
@@ -79,6 +86,10 @@ def caught(statement: Statement) -> set[str]:
         calls = [i.context_expr for i in node.items if isinstance(i.context_expr, ast.Call)]
         return {n for c in calls if "suppress" in tokens(c.func) for a in c.args for n in tokens(a)}
     return set()
+
+
+def _is_guard(statement: Statement) -> bool:
+    return isinstance(statement.node, ast.If | ast.Assert | ast.While)
 
 
 def _conditions(statement: Statement) -> list[str]:

@@ -15,8 +15,8 @@ from butfor.evidence.graphs import CausalGraph, Slice
 from butfor.evidence.suspects import FunctionRef, Ranking, Suspect, Term
 from butfor.evidence.timelines import Timelines
 from butfor.locating.clues import gather
-from butfor.locating.edits import History, load
 from butfor.locating.flows import Flow, trace_back
+from butfor.locating.histories import History, load
 from butfor.locating.introductions import Introductions
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import survey

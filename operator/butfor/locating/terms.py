@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from butfor.evidence.suspects import Term
 from butfor.locating.clues import Clue
-from butfor.locating.edits import History
 from butfor.locating.flows import Flow
+from butfor.locating.histories import History
 from butfor.locating.introductions import Introductions, Placed
 from butfor.locating.kinds import kind_of
 from butfor.locating.lexicons import fold, parts, tokens, words
@@ -35,7 +35,7 @@ WEIGHTS = {
     "divergence": 1.5,
     "critical_path_overlap": 2.5,
     "data_flow": 1.5,
-    "protection": 2.0,
+    "protection": 2.5,
     "substance": 2.0,
 }
 MENTIONED = 0.3
@@ -106,7 +106,7 @@ def _stack_hits(setting: Setting, sha: str, _placed: list[Placed]) -> Iterator[H
 def _near(setting: Setting, placed: list[Placed]) -> Iterator[tuple[Placed, float, Hit]]:
     for one in placed:
         relation = setting.neighbours.of(one.key)
-        if relation.weight > 0:
+        if relation.weight > 0 and one.edit.size:
             why = f"{setting.tree.dotted(one.key)} {relation.why}"
             cited = (*relation.evidence, f"commit:{one.commit[:12]}:{one.edit.path}")
             yield one, relation.weight, Hit(relation.weight, why, cited)
@@ -127,21 +127,22 @@ def _overlap(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]
 
 
 def _protection(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]:
+    brought = [s for one in placed for s in one.edit.added]
     for one, weight, hit in _near(setting, placed):
         region = setting.tree.source(one.key[0]).by_name.get(one.key[1])
-        now = {s.text for s in region.statements} if region else set()
-        for loss in setting.protections.lost(one.edit, now):
+        kept = [*brought, *(region.statements if region else [])]
+        for loss in setting.protections.lost(one.edit, kept, setting.flow.names):
             yield Hit(math.sqrt(weight) * loss.strength, f"{loss.why} ({hit.why})", hit.evidence)
         for place in setting.scene.places:
             if region and place.frame.file == one.key[0] and region.line <= place.frame.line <= region.end:
                 for loss in setting.protections.near_misses(one.edit, region, place.frame.line):
-                    yield Hit(place.weight * loss.strength, loss.why, hit.evidence)
+                    yield Hit(math.sqrt(place.weight) * loss.strength, loss.why, hit.evidence)
 
 
 def _data_flow(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     for one in placed:
         cited = (f"commit:{sha[:12]}:{one.edit.path}",)
-        for statement in one.edit.added:
+        for statement in one.edit.fresh:
             weight = setting.flow.statements.get((one.key, statement.text), 0.0)
             if weight:
                 yield Hit(weight, f"changed what flows there: {statement.text[:80]}", cited)
@@ -150,7 +151,7 @@ def _data_flow(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit
 
 def _names(setting: Setting, one: Placed, cited: tuple[str, ...]) -> Iterator[Hit]:
     best: dict[str, Hit] = {}
-    for statement in (*one.edit.added, *one.edit.removed):
+    for statement in (*one.edit.fresh, *one.edit.gone):
         for name, strength in _defines(statement).items():
             weight = setting.flow.names.get(name, 0.0) * strength
             if weight > (best[name].strength if name in best else 0.0):
@@ -173,7 +174,7 @@ def _defines(statement: Statement) -> dict[str, float]:
 def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     best: dict[str, Hit] = {}
     for one in placed:
-        for statement in (*one.edit.added, *one.edit.removed):
+        for statement in (*one.edit.fresh, *one.edit.gone):
             for name, defined in _defines(statement).items():
                 for word, share in _spellings(name):
                     clue = setting.clues.get(word)
