@@ -47,6 +47,8 @@ class PlanParts(Frozen):
     repeat: int = 1
     seed: int = 0
     case: Path | None = None
+    lift_limits: bool = False
+    """The Resource intervention: services run without the limits that their description sets."""
     way: Literal["alone", "state", "sequence", "load"] = "alone"
 
 

@@ -81,7 +81,8 @@ def assemble(
             continue
         of = tree if service.name in suspects else Tree(revision=service.revision or service.bad or "HEAD")
         one = workshop.planned(service, of)
-        planned.append(one.model_copy(update={"environment": _environment(service, tree)}))
+        changed = {"environment": _environment(service, tree), "lift_limits": parts.lift_limits}
+        planned.append(one.model_copy(update=changed))
     return Plan(
         services=planned, requests=requests, stubs=_stubs(parts, requests), concurrency=parts.concurrency,
         repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s, start_timeout_s=START_TIMEOUT_S,

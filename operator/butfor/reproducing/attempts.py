@@ -18,7 +18,7 @@ from butfor.evidence.plays import StubAnswer
 from butfor.evidence.reproductions import PlanParts
 from butfor.evidence.telemetry import Telemetry
 from butfor.reproducing.carrying import Step, plan_requests
-from butfor.reproducing.downstreams import stubs_for
+from butfor.reproducing.downstreams import Calls
 from butfor.reproducing.selections import Captured, Selection
 
 Way = Literal["alone", "state", "sequence", "load"]
@@ -35,6 +35,7 @@ def attempts(
 ) -> Iterator[PlanParts]:
     """Yield the plan parts to try, in order; ways that send the same requests are not repeated."""
     tried: list[list[Step]] = []
+    calls = Calls(telemetry, downstream, bodies / "stubs")
     ways: list[tuple[Way, list[Step]]] = [
         ("alone", _steps(selection, [])), ("state", _steps(selection, selection.state)),
         ("sequence", _steps(selection, selection.sequence)), ("load", _steps(selection, selection.state)),
@@ -49,7 +50,7 @@ def attempts(
             service=service, requests=requests, case=case, way=way,
             concurrency=selection.concurrency if load else 1, repeat=LOAD_REPEAT if load else 1,
         )  # fmt: skip
-        stubs = stubs_of(steps, telemetry, downstream)
+        stubs = stubs_of(steps, calls)
         stubbed = sorted({name for answers in stubs.values() for name in answers})
         if stubbed:
             own = [one for one in requests if one.service not in stubbed]
@@ -57,11 +58,9 @@ def attempts(
         yield parts
 
 
-def stubs_of(
-    steps: Sequence[Step], telemetry: Telemetry, downstream: frozenset[str]
-) -> dict[str, dict[str, list[StubAnswer]]]:
+def stubs_of(steps: Sequence[Step], calls: Calls) -> dict[str, dict[str, list[StubAnswer]]]:
     """Return, per planned request's id, what each downstream answered while it was served."""
-    found = {f"r{step.captured.order}": stubs_for([step.captured.seen], telemetry, downstream) for step in steps}
+    found = {f"r{step.captured.order}": calls.stubs([step.captured.seen]) for step in steps}
     return {name: answers for name, answers in found.items() if answers}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,21 +41,34 @@ class Step:
 
 
 def plan_requests(steps: Sequence[Step], telemetry: Telemetry, bodies: Path) -> list[PlannedRequest]:
-    """Return the steps as planned requests, in order. Bodies that had to be rewritten are put into `bodies`."""
+    """Return the steps as planned requests, in order. Their bodies are copied to `bodies`, some rewritten."""
     payloads = telemetry.bundle.path / "payloads"
-    planned = [_planned(step, payloads) for step in steps]
+    planned = [_planned(step, payloads, bodies) for step in steps]
     planned = _with_cookies(planned, [step.captured.payload for step in steps])
     return _with_values(planned, [step.captured.payload for step in steps], payloads, bodies)
 
 
-def _planned(step: Step, payloads: Path) -> PlannedRequest:
+def shown(payloads: Path, name: str | None, bodies: Path) -> Path | None:
+    """Copy a captured body to `bodies`, where the sandbox's user may read it: captures are the owner's alone."""
+    source = payloads / name if name and re.fullmatch(r"[0-9a-f]{64}", name) else None
+    if source is None or not source.is_file():
+        return None
+    bodies.mkdir(parents=True, exist_ok=True)
+    target = bodies / source.name
+    if not target.exists():
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
+    return target
+
+
+def _planned(step: Step, payloads: Path, bodies: Path) -> PlannedRequest:
     seen, payload = step.captured.seen, step.captured.payload
     kept = [(n, v) for n, v in (payload.request_headers if payload else []) if n.lower() not in HOP_BY_HOP]
-    body = payloads / payload.request_body if payload and payload.request_body and payload.request_bytes else None
+    body = shown(payloads, payload.request_body, bodies) if payload and payload.request_bytes else None
     return PlannedRequest(
         id=f"r{step.captured.order}", role=step.role, service=seen.service, method=seen.method,
         target=payload.target if payload else seen.target, headers=kept,
-        body=body if body is not None and body.is_file() else None, timeout_s=_timeout(step.captured),
+        body=body, timeout_s=_timeout(step.captured),
     )  # fmt: skip
 
 

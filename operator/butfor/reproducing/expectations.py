@@ -15,15 +15,22 @@ From two runs of good and one of bad:
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from butfor.evidence.plays import AnswerRecord, Observation
+from butfor.evidence.plays import AnswerRecord, Observation, PlannedRequest
 from butfor.evidence.reproductions import Expectation
+from butfor.evidence.requests import Payload
+from butfor.evidence.telemetry import Telemetry
+from butfor.evidence.timelines import RequestSeen, Timelines
 from butfor.reproducing.plain import answers
+from butfor.reproducing.selections import payload_of
 
 LARGEST_TOLERANCE = 0.5
 """However much drifts elsewhere, an answer that lost half of what it said is not good's."""
+ALIKE = 8
 VOLATILE = frozenset({
     "age", "cf-ray", "connection", "content-length", "date", "etag", "expires", "keep-alive", "last-modified", "server",
     "server-timing", "transfer-encoding", "via", "x-process-time", "x-request-id", "x-runtime", "x-trace-id",
@@ -69,6 +76,45 @@ def learn(good: Sequence[dict[str, Said]], bad: dict[str, Said] | None) -> list[
             drift = learn_drift(one.kind, {n: s for n, s in healthy.items() if s}, after)
             result.append(_failing(name, one, drift))
     return result
+
+
+def from_capture(requests: Sequence[PlannedRequest], timelines: Timelines, telemetry: Telemetry) -> list[Expectation]:
+    """Return what the failing requests would be answered in health, from the capture's healthy requests.
+
+    For a failure that good shows too, so that good cannot be asked. It is what the healthy requests of the same
+    route have in common; a route without any healthy request gets no expectation.
+    """
+    result = []
+    for request in requests:
+        if request.role == "failing" and request.id[1:].isdigit():
+            seen = timelines.requests[int(request.id[1:])]
+            runs = _healthy_alike(seen, timelines, telemetry)
+            common = _common(runs) if runs else None
+            if common is not None:
+                result.append(_failing(request.id, common, Drift(frozenset(), frozenset(), 0.0, 0.0, frozenset())))
+    return result
+
+
+def _healthy_alike(seen: RequestSeen, timelines: Timelines, telemetry: Telemetry) -> list[Said]:
+    """Return what up to ALIKE healthy requests of the same route were answered, those of the usual status."""
+    same = [
+        one
+        for one in (timelines.requests[index] for index in timelines.healthy)
+        if (one.service, one.method, one.route) == (seen.service, seen.method, seen.route)
+    ]
+    usual = Counter(one.status for one in same).most_common(1)
+    chosen = [one for one in same if usual and one.status == usual[0][0]]
+    payloads = [payload for one in chosen[:ALIKE] if (payload := payload_of(telemetry, one)) is not None]
+    return [_of_payload(payload, telemetry) for payload in payloads if payload.status is not None]
+
+
+def _of_payload(payload: Payload, telemetry: Telemetry) -> Said:
+    path = telemetry.bundle.path / "payloads" / (payload.answer_body or "")
+    answer = AnswerRecord(
+        id="", role="failing", status=payload.status, headers=payload.answer_headers, complete=payload.complete,
+        body=path if payload.answer_body and re.fullmatch(r"[0-9a-f]{64}", payload.answer_body) else None,
+    )  # fmt: skip
+    return _said(answer)
 
 
 def said(observation: Observation) -> dict[str, Said]:

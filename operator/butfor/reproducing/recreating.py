@@ -17,7 +17,7 @@ from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import Timelines
-from butfor.reproducing import keeping, slownesses
+from butfor.reproducing import expectations, keeping, slownesses
 from butfor.reproducing.assembling import GOOD, Workshop
 from butfor.reproducing.attempts import attempts
 from butfor.reproducing.learning import Lesson, Shown, show
@@ -33,9 +33,13 @@ SLOW_REPEAT = 3
 
 @dataclass(frozen=True)
 class Budget:
-    """How much may be run: `confirm` final runs of good and of bad each, `shrink` runs to shorten it."""
+    """How much may be run.
+
+    `confirm`: final runs of good and of bad each (`confirm_both`: where both fail); `shrink`: runs to shorten it.
+    """
 
     confirm: int = 10
+    confirm_both: int = 3
     shrink: int = 24
     seconds: float = 1800.0
 
@@ -82,7 +86,7 @@ def reproduce(
         Tree(revision=bad, label="bad"), budget or Budget(), dict(renames or {}), keeper, list(selection.notes),
     )  # fmt: skip
     bodies = workshop.scratch / "bodies"
-    return task.work(attempts(selection, telemetry, timelines.predicate.service, downstream, bodies, case))
+    return task.work(attempts(selection, telemetry, timelines.predicate.service, downstream, bodies, case), timelines)
 
 
 def suspected(services: Sequence[ServiceDescription], workshop: Workshop, failing: str) -> frozenset[str]:
@@ -113,8 +117,9 @@ class _Task:
     notes: list[str]
     begin: float = field(default_factory=time.monotonic)
     slowness: Slowness | None = None
+    both: Lesson | None = None
 
-    def work(self, ways: Iterator[PlanParts]) -> Reproduced:
+    def work(self, ways: Iterator[PlanParts], timelines: Timelines) -> Reproduced:
         """Try the ways in turn; confirm the first that fails at bad and not at good."""
         why = "bad does not fail"
         runner: LocalRunner | None = None
@@ -127,11 +132,29 @@ class _Task:
             found = self._try(lesson)
             if not found:
                 return self._confirmed(lesson)
+            if found.startswith("good fails too") and self.both is None:
+                self.both = lesson
             self.notes.append(f"{parts.way}{' with stubs' if parts.stubbed else ''}: {found}")
             why = found if _rank(found) > _rank(why) else why
             if found.startswith("does not start") and not parts.stubbed:
                 break
+        if self.both is not None:
+            return self._failing_at_both(self.both, why, timelines)
         return Reproduced(self._report(None, reason=why), runner)
+
+    def _failing_at_both(self, lesson: Lesson, why: str, timelines: Timelines) -> Reproduced:
+        """Count a failure that good has too; what health looks like comes from the capture."""
+        parts = lesson.runner.parts
+        asked = expectations.from_capture(parts.requests, timelines, timelines.telemetry)
+        healthy = [one for one in lesson.learn() if one.role == "healthy"]
+        known = {one.id for one in [*asked, *healthy]}
+        kept = [one for one in parts.requests if one.role != "healthy" or one.id in known]
+        runner = lesson.runner.variant(
+            parts=parts.model_copy(update={"requests": kept}), expected=[*asked, *healthy]
+        )  # fmt: skip
+        bad, good = ([show(runner, tree) for _ in range(self.budget.confirm_both)] for tree in (self.bad, self.good))
+        report = self._report(runner, bad, good)
+        return Reproduced(report.model_copy(update={"reproduced": False, "reason": why}), runner)
 
     def _runner(self, parts: PlanParts, previous: LocalRunner | None) -> LocalRunner:
         if previous is not None:
@@ -154,10 +177,10 @@ class _Task:
                 return _why_not(shown, "bad does not fail")
         for _ in range(2):
             shown = lesson.show(self.good, lesson.good)
-            if shown.outcome.judgement == "bad":
-                return "good fails too"
             if not shown.said:
                 return _why_not(shown, "good is not answered")
+        if any(one.outcome.judgement == "bad" for one in lesson.good):
+            return "good fails too"
         self.notes += lesson.apply()
         if not any(one.role == "failing" for one in lesson.runner.parts.requests):
             return "good does not answer the failing requests alike each time"

@@ -18,6 +18,10 @@ HEALTHY_LIMIT = 40
 PER_SHAPE = 2
 STATE_LIMIT = 200
 SEQUENCE_LIMIT = 400
+ASKING = frozenset({
+    "accept", "accept-encoding", "accept-language", "content-type", "if-match", "if-modified-since", "if-none-match",
+    "origin", "range", "x-http-method-override", "x-requested-with",
+})  # fmt: skip
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -30,17 +34,23 @@ class Captured:
     payload: Payload | None
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        """What makes two requests the same one: service, method, target, body."""
+    def key(self) -> tuple[object, ...]:
+        """What makes two requests the same one: service, method, target, body, and headers that ask for something."""
         body = (self.payload.request_body if self.payload else None) or ""
-        return (self.seen.service, self.seen.method, self.seen.target, body)
+        return (self.seen.service, self.seen.method, self.seen.target, body, tuple(self._asking()))
 
     @property
-    def shape(self) -> tuple[str, str, str, str, int | None]:
-        """What makes two requests the same kind: service, method, route, names of the query, status."""
+    def shape(self) -> tuple[object, ...]:
+        """What makes two requests the same kind: service, method, route, names of query and headers, status."""
         query = self.seen.target.partition("?")[2]
         names = "&".join(sorted({part.partition("=")[0] for part in query.split("&")}))
-        return (self.seen.service, self.seen.method, self.seen.route, names, self.seen.status)
+        asking = tuple(name for name, _ in self._asking())
+        return (self.seen.service, self.seen.method, self.seen.route, names, asking, self.seen.status)
+
+    def _asking(self) -> list[tuple[str, str]]:
+        """Return the headers that change what is answered, sorted."""
+        headers = self.payload.request_headers if self.payload else []
+        return sorted((name.lower(), value) for name, value in headers if name.lower() in ASKING)
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def _entries(
         outer = seen.service in played and not parents.get(seen.span) and seen.span.split("/")[0] not in inner
         if not (own or outer):
             continue
-        payload = _payload(telemetry, seen)
+        payload = payload_of(telemetry, seen)
         why = _not_replayable(seen, payload)
         if why:
             notes.append(f"{seen.method} {seen.target[:80]} cannot be sent again: {why}")
@@ -124,7 +134,7 @@ def _parents(telemetry: Telemetry) -> dict[str, bool]:
     return {f"{trace}/{span}": (trace, parent) in known for trace, span, parent in rows}
 
 
-def _payload(telemetry: Telemetry, seen: RequestSeen) -> Payload | None:
+def payload_of(telemetry: Telemetry, seen: RequestSeen) -> Payload | None:
     """Return the request's payload as seen furthest outside: the edge's before the server's."""
     trace = seen.span.split("/")[0]
     if seen.payload is not None and 0 <= seen.payload < len(telemetry.payloads):

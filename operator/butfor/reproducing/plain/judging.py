@@ -41,10 +41,10 @@ def decide(observation: Json, case: Case, *, ran_worktree: bool | None = None) -
     Returns judgement, reason, answers [{id, role, status, seconds, as_good, as_failure, why}] and exceptions
     [one line each].
     """
-    if not observation.get("started"):
-        return _unknown(f"does not start: {_one_line(observation.get('reason')) or 'no reason was given'}")
     if observation.get("infrastructure"):
         return _unknown(f"could not be run: {_one_line(observation.get('reason'))}")
+    if not observation.get("started"):
+        return _unknown(f"does not start: {_one_line(observation.get('reason')) or 'no reason was given'}")
     if ran_worktree is False:
         return _unknown("ran something else: the repository's modules were not loaded from the tree under test")
     seen = _Exceptions(observation, case.roots)
