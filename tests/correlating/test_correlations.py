@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 
 import pytest
 from telemetries import ROOT, hexed, log, payload, raised, server, span, telemetry
@@ -209,3 +211,12 @@ def test_the_order_of_rows_does_not_matter() -> None:
     assert first.predicate == second.predicate
     assert first.spans.equals(second.spans)
     assert first.segments.equals(second.segments)
+
+
+def test_reading_and_correlating_does_without_pandas() -> None:
+    code = (
+        "import sys; import pyarrow as pa; from butfor.evidence.telemetry import SPANS; "
+        "pa.Table.from_pylist([], SPANS); pa.array([1]); assert 'pandas' not in sys.modules; "
+        "import colorsys"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

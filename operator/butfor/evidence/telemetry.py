@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+import butfor.evidence.arrows  # noqa: F401  (whoever handles telemetry does without pandas)
 from butfor.evidence.bundles import Bundle, Loss
 from butfor.evidence.requests import Payload
 
