@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from butfor.locating.edits import Edit, by_lines, by_regions, undo, without_moves
@@ -13,6 +15,9 @@ from butfor.ports.repositories import Commit, Repository
 
 MOST_FILES = 1200
 """How many (commit, file) pairs of Python code are parsed; later ones are read by their diff lines alone."""
+
+MOST_TREES = 48
+"""How many syntax trees of old texts are kept; branches that merges bring in ask for the same text again."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,28 @@ def load(repository: Repository, good: str, bad: str) -> History:
     changes = repository.range_changes(f"{good}..{bad}")
     history = History(commits, changes, renames=_renames(commits, changes))
     reader = _Reader(repository)
-    for commit in commits:
-        reader.enter(commit)
-        edits = [e for change in changes.get(commit.sha, []) for e in reader.edits(commit.sha, change)]
-        history.edits[commit.sha] = without_moves(edits)
+    with _without_collector():
+        _fill(history, reader)
     return history
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    # syntax trees hold no cycles worth finding, and walking millions of their nodes again and again is the dear part
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _fill(history: History, reader: _Reader) -> None:
+    for commit in history.commits:
+        reader.enter(commit)
+        edits = [e for change in history.changes.get(commit.sha, []) for e in reader.edits(commit.sha, change)]
+        history.edits[commit.sha] = without_moves(edits)
 
 
 class _Reader:
@@ -91,6 +113,8 @@ class _Reader:
     def _read(self, text: str, path: str) -> Source:
         key = (path, text)
         if key not in self.parsed:
+            if len(self.parsed) >= MOST_TREES:
+                del self.parsed[next(iter(self.parsed))]
             self.parsed[key] = read(text, path)
         return self.parsed[key]
 
