@@ -201,6 +201,44 @@ def test_nothing_captured_and_nothing_failed_are_reasons() -> None:
     assert found.reasons == ["none of 1 captured requests failed"]
 
 
+def test_where_others_fail_outright_the_slow_count_as_answered() -> None:
+    quick = [server(f"q{i}", 0, 20) for i in range(8)]
+    spans = [*quick, server("slow", 0, 4000), failing("a")]
+    found = correlate(telemetry(spans))
+    assert found.predicate is not None
+    assert (found.predicate.status, len(found.failing), len(found.healthy)) == (500, 1, 9)
+    asked = correlate(telemetry(spans), Symptom(latency_over_ms=1000))
+    assert asked.predicate is not None
+    assert asked.predicate.slower_than_s is not None
+
+
+def test_keys_that_differ_at_one_line_are_one_failure() -> None:
+    frames = [APP, DEEP]
+    spans = [server(f"k{i}", 0, 5, 500, events=[raised("KeyError", f"'{key}'", frames)]) for i, key in enumerate("abc")]
+    found = correlate(telemetry(spans))
+    assert found.predicate is not None
+    assert (found.predicate.message_template, len(found.failing)) == ("<*>", 3)
+    elsewhere = server("z", 0, 5, 500, events=[raised("KeyError", "'d'", [(DEEP[0], 99, DEEP[2])])])
+    assert len(correlate(telemetry([*spans, elsewhere])).failing) == 3
+
+
+def test_a_trace_without_a_server_span_is_told_by_its_root() -> None:
+    job = span("a", "nightly", 0, 50, status="ERROR")
+    step = span("a", "step", 1, 40, parent="nightly", events=[raised("OSError", "disk", [DEEP])])
+    found = correlate(telemetry([job, step, span("b", "nightly", 0, 9)]))
+    assert found.predicate is not None
+    assert (found.predicate.route, found.predicate.exception_types) == ("nightly", ["OSError"])
+    assert len(found.healthy) == 1
+
+
+def test_a_logged_exception_tells_an_answered_request_that_shows_the_status() -> None:
+    spans = [server("a", 0, 5, 200, events=[raised("KeyError", "'x'", [APP])]), healthy("c")]
+    found = correlate(telemetry(spans), Symptom(status=200))
+    assert found.predicate is not None
+    assert found.predicate.exception_types == ["KeyError"]
+    assert "only by an exception" in correlate(telemetry([healthy("c")]), Symptom(status=200)).reasons[0]
+
+
 def test_the_order_of_rows_does_not_matter() -> None:
     spans = [failing(f"f{i}") for i in range(3)] + [healthy(f"h{i}") for i in range(3)]
     spans += [span("f0", "w", 1, 2, parent="s")]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butfor.correlating.frames import Sources, decoded, innermost
-from butfor.correlating.templates import template
+from butfor.correlating.templates import common, fits, template
 from butfor.correlating.tracebacks import MAX_FRAMES, parse
 from butfor.evidence.predicates import Frame
 
@@ -158,6 +158,7 @@ def test_malformed_frames_are_left_out(text: str) -> None:
         ("invalid literal for int() with base 10: 'a b c'", "invalid literal for int() with base <*>: '<*>'"),
         ("cannot parse 'user48213'", "cannot parse '<*>'"),
         ("mail to ann@example.org bounced", "mail to <*> bounced"),
+        ("'<' not supported between instances of 'NoneType' and 'str'",) * 2,
         ("it's 5 o'clock", "it's <*> o'clock"),
     ],
 )  # fmt: skip
@@ -176,3 +177,36 @@ def test_numbers_never_matter(one: int, other: int) -> None:
     assert template(f"row {one} at /data/{one}.db: '/x/{one}'") == template(
         f"row {other} at /data/{other}.db: '/x/{other}'"
     )
+
+
+@pytest.mark.parametrize(
+    ("templates", "expected"),
+    [
+        (["'a'"], "'a'"),
+        (["'a'", "'b'"], "<*>"),
+        (["no column a", "no column b"], "no column <*>"),
+        (["no column a", "no column b in c"], "no column <*>"),
+    ],
+)
+def test_templates_of_one_place_agree_but_for_the_words_that_differ(templates: list[str], expected: str) -> None:
+    assert common(templates) == expected
+
+
+@given(st.lists(st.text("ab ", max_size=3), min_size=1, max_size=5), st.lists(st.text("ab ", max_size=3), min_size=5))
+def test_a_mark_stands_for_anything(parts: list[str], fillings: list[str]) -> None:
+    said = "".join(part + filling for part, filling in zip(parts[:-1], fillings, strict=False)) + parts[-1]
+    assert fits("<*>".join(parts), said)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("no <*> here", "no x there"),
+        ("a<*>a", "a"),
+        ("x", "x y"),
+        ("<*>b<*>c", "a c b"),
+        ("a" * 9 + "<*>b" * 90, "a" * 400),
+    ],
+)
+def test_other_words_do_not_fit(wanted: str, said: str) -> None:
+    assert not fits(wanted, said)

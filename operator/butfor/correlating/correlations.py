@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from butfor.correlating.failures import groups, judged, with_chains
+from butfor.correlating.failures import groups, judged, with_chains, without_slow
 from butfor.correlating.frames import Sources
 from butfor.correlating.orders import order
-from butfor.correlating.predicates import explain
-from butfor.correlating.requests import traffic
+from butfor.correlating.predicates import Explained, explain
+from butfor.correlating.requests import Traffic, traffic
 from butfor.correlating.segments import segments
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.telemetry import Telemetry
-from butfor.evidence.timelines import Timelines
+from butfor.evidence.timelines import RequestSeen, Timelines
 
 
 def correlate(
@@ -24,12 +24,29 @@ def correlate(
     sources = Sources.known(telemetry.bundle.manifest, source_roots)
     spans = order(telemetry.spans)
     seen = traffic(telemetry, spans, sources)
-    requests, slow = judged(seen, symptom)
-    found = groups(requests, seen, slow)
-    explained = explain(requests, seen, found, symptom, telemetry.payloads)
+    requests, explained = _explained(seen, symptom, telemetry)
     if not sources.roots and explained.predicate and explained.predicate.frame:
         explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
     return Timelines(
-        telemetry, spans.table, segments(spans), spans.findings, with_chains(requests, seen),
+        telemetry, spans.table, segments(spans), spans.findings, requests,
         explained.predicate, explained.failing, explained.healthy, explained.reasons,
     )  # fmt: skip
+
+
+def _explained(seen: Traffic, symptom: Symptom | None, telemetry: Telemetry) -> tuple[list[RequestSeen], Explained]:
+    """Slowness is explained where it was asked for, or where nothing failed outright."""
+    requests, slow = judged(seen, symptom)
+    outright = without_slow(requests, slow)
+    if slow and any(r.failed for r in outright) and not (symptom and symptom.latency_over_ms is not None):
+        chained, explained = _explain(outright, seen, set(), symptom, telemetry)
+        if explained.predicate is not None:
+            return chained, explained
+    return _explain(requests, seen, slow, symptom, telemetry)
+
+
+def _explain(
+    requests: list[RequestSeen], seen: Traffic, slow: set[int], symptom: Symptom | None, telemetry: Telemetry
+) -> tuple[list[RequestSeen], Explained]:
+    found = groups(requests, seen, slow)
+    chained = with_chains(requests, seen)
+    return chained, explain(chained, seen, found, symptom, telemetry.payloads)

@@ -68,6 +68,11 @@ def _why(request: RequestSeen, *, unended: bool, error: bool) -> list[str]:
     return why
 
 
+def without_slow(requests: list[RequestSeen], slow: set[int]) -> list[RequestSeen]:
+    """Where others fail outright, those that were answered slowly count as answered; `why` still says it."""
+    return [r.model_copy(update={"failed": False}) if i in slow else r for i, r in enumerate(requests)]
+
+
 def _slow(requests: list[RequestSeen], symptom: Symptom | None) -> dict[int, str]:
     """Why each slow request is slow."""
     routes: defaultdict[tuple[str, str, str], list[int]] = defaultdict(list)
@@ -91,14 +96,19 @@ def _slow(requests: list[RequestSeen], symptom: Symptom | None) -> dict[int, str
 
 def _here(request: RequestSeen, symptom: Symptom) -> bool:
     """The symptom's service and route, where it names them."""
-    route = symptom.route
+    if symptom.service not in (None, request.service):
+        return False
+    if symptom.route is None:
+        return True
     path = request.target.partition("?")[0]
-    return symptom.service in (None, request.service) and route in (None, request.route, path)
+    return symptom.route.rstrip("/") in (request.route.rstrip("/"), path.rstrip("/"))
 
 
 def _shows(request: RequestSeen, symptom: Symptom) -> bool:
-    """An answered request shows the symptom by a named exception or by a 4xx; a 2xx status alone says nothing."""
-    distinct = symptom.exception is not None or (isinstance(symptom.status, int) and symptom.status >= 400)
+    """An answered request shows the symptom by an exception or by a 4xx; a 2xx status alone says nothing."""
+    distinct = symptom.exception is not None or (
+        isinstance(symptom.status, int) and (symptom.status >= 400 or bool(request.exceptions))
+    )
     return distinct and not mismatches(request, symptom)
 
 

@@ -9,10 +9,11 @@ from statistics import median
 from butfor.correlating.failures import Group, mismatches, outermost
 from butfor.correlating.frames import innermost
 from butfor.correlating.requests import Traffic
+from butfor.correlating.templates import common, fits
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.predicates import AnswerProperty, FailurePredicate
 from butfor.evidence.requests import Payload
-from butfor.evidence.timelines import RequestSeen
+from butfor.evidence.timelines import ExceptionSeen, RequestSeen
 
 MAX_EVIDENCE = 50
 
@@ -35,8 +36,13 @@ def explain(
     group = _chosen(requests, traffic, found, symptom, reasons)
     if group is None:
         return Explained(healthy=_healthy(requests, None), reasons=reasons)
-    failing = _together(group, found, requests, reasons)
+    related = _related(group, found, requests)
+    reasons += [f"also fails in the same way: {_named(one)}" for one in related[:5]]
+    failing = [*group.members, *sorted(i for one in related for i in one.members)]
     predicate = _predicate(group, requests, payloads, symptom, reasons)
+    if predicate.message_template is not None:
+        said = [one.primary.template for one in [group, *related] if one.primary]
+        predicate = predicate.model_copy(update={"message_template": common(said)})
     healthy = _healthy(requests, group)
     hit = [i for i in healthy if matches(predicate, requests[i])]
     if hit:
@@ -52,16 +58,26 @@ def _chosen(
     requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom | None, reasons: list[str]
 ) -> Group | None:
     if not found:
-        reasons.append(f"none of {len(requests)} captured requests failed" if requests else "no request was captured")
+        reasons.append(_nothing(requests, symptom))
         return None
     if symptom and _asks(symptom):
         return _by_symptom(requests, traffic, found, symptom, reasons)
     whole = [group for group in found if any(outermost(requests, traffic, i) for i in group.members)]
     group = max(whole or found, key=lambda one: _weight(one, requests))
     if len(whole) > 1:
-        others = "; ".join(_named(one) for one in sorted(whole, key=lambda o: -len(o.members)) if one is not group)
-        reasons.append(f"explains the most frequent failure, {_named(group)}; others: {others}"[:1000])
+        others = _unlike(group, whole, requests)
+        said = f"explains the most frequent failure, {_named(group)}"
+        reasons += [f"{said}; others: {_all_named(others)}"] if others else []
     return group
+
+
+def _nothing(requests: list[RequestSeen], symptom: Symptom | None) -> str:
+    if not requests:
+        return "no request was captured"
+    said = f"none of {len(requests)} captured requests failed"
+    if symptom and isinstance(symptom.status, int) and symptom.status < 400 and symptom.latency_over_ms is None:
+        said += f"; answers with {symptom.status} show a failure only by an exception, a duration or a broken body"
+    return said
 
 
 def _asks(symptom: Symptom) -> bool:
@@ -73,7 +89,7 @@ def _by_symptom(
     requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom, reasons: list[str]
 ) -> Group | None:
     """The group that shows most of the symptom; a group of another service or route never stands in."""
-    missed = {id(group): mismatches(requests[group.members[0]], symptom) for group in found}
+    missed = {id(group): _missed(group, requests, symptom) for group in found}
     asked = sum(key is not None for key in (symptom.status, symptom.exception, symptom.latency_over_ms))
     fit = [
         group
@@ -81,7 +97,7 @@ def _by_symptom(
         if not {"service", "route"} & set(missed[id(group)]) and (len(missed[id(group)]) < asked or not asked)
     ]
     if not fit:
-        reasons.append("no captured failure shows the symptom; seen instead: " + "; ".join(map(_named, found[:5])))
+        reasons.append("no captured failure shows the symptom; seen instead: " + _all_named(found))
         return None
     group = max(
         fit,
@@ -93,7 +109,16 @@ def _by_symptom(
     )
     if missed[id(group)]:
         reasons.append(f"the failure explained differs from the symptom in {', '.join(missed[id(group)])}")
+    best = len(missed[id(group)])
+    alike = [one for one in _unlike(group, fit, requests) if len(missed[id(one)]) == best]
+    if alike:
+        reasons.append(f"the symptom is shown by {_named(group)}, explained here, and also by " + _all_named(alike))
     return group
+
+
+def _missed(group: Group, requests: list[RequestSeen], symptom: Symptom) -> list[str]:
+    """The keys that its most alike request does not show."""
+    return min((mismatches(requests[i], symptom) for i in group.members[:100]), key=len)
 
 
 def _weight(group: Group, requests: list[RequestSeen]) -> tuple[bool, bool, int, int]:
@@ -108,24 +133,36 @@ def _named(group: Group) -> str:
     return f"{len(group.members)} x {group.service} {group.route}{said}{' (slow)' if group.slow else ''}"
 
 
-def _together(group: Group, found: list[Group], requests: list[RequestSeen], reasons: list[str]) -> list[int]:
-    """The group's requests, then those of other routes that failed for the same exception at the same place."""
-    related: list[int] = []
-    for other in found:
-        if other is not group and other.service == group.service and _same_cause(group, other, requests):
-            related += other.members
-            reasons.append(f"also fails in the same way: {_named(other)}")
-    return [*group.members, *sorted(related)]
+def _all_named(several: list[Group]) -> str:
+    shown = [_named(one) for one in sorted(several, key=lambda one: -len(one.members))]
+    return "; ".join(shown[:5]) + (f"; {len(shown) - 5} more kinds" if len(shown) > 5 else "")
+
+
+def _related(group: Group, found: list[Group], requests: list[RequestSeen]) -> list[Group]:
+    """Groups of the same service that failed for the same exception at the same place, on whatever route."""
+    return [
+        other
+        for other in found
+        if other is not group and other.service == group.service and _same_cause(group, other, requests)
+    ]
+
+
+def _unlike(group: Group, others: list[Group], requests: list[RequestSeen]) -> list[Group]:
+    """Groups that are another failure."""
+    related = [group, *_related(group, others, requests)]
+    return [one for one in others if not any(one is like for like in related)]
 
 
 def _same_cause(one: Group, other: Group, requests: list[RequestSeen]) -> bool:
+    """The same function is enough where the messages agree, else it must be the same line."""
     if one.primary is None or other.primary is None or one.frame is None or other.frame is None:
         return False
     first, second = requests[one.members[0]], requests[other.members[0]]
-    same_answer = (first.status, first.ended) == (second.status, second.ended)
+    same_answer = (first.status, first.ended, one.slow) == (second.status, second.ended, other.slow)
     same_type = one.primary.types[0] == other.primary.types[0]
     same_place = (one.frame.file, one.frame.function) == (other.frame.file, other.frame.function)
-    return same_answer and same_type and same_place
+    same_words = one.primary.template == other.primary.template or one.frame.line == other.frame.line
+    return same_answer and same_type and same_place and same_words
 
 
 def _predicate(
@@ -204,9 +241,11 @@ def matches(predicate: FailurePredicate, request: RequestSeen) -> bool:
         return False
     if predicate.slower_than_s is not None and request.duration_s <= predicate.slower_than_s:
         return False
-    return not predicate.exception_types or any(
-        seen.types[0] == predicate.exception_types[0]
-        and seen.template == predicate.message_template
-        and innermost(seen.frames) == predicate.frame
-        for seen in request.exceptions
-    )
+    return not predicate.exception_types or any(_is_it(predicate, seen) for seen in request.exceptions)
+
+
+def _is_it(predicate: FailurePredicate, seen: ExceptionSeen) -> bool:
+    frame, wanted = innermost(seen.frames), predicate.frame
+    same_place = (frame and (frame.file, frame.function)) == (wanted and (wanted.file, wanted.function))
+    same_words = predicate.message_template is None or fits(predicate.message_template, seen.template)
+    return seen.types[0] == predicate.exception_types[0] and same_place and same_words

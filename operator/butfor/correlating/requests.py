@@ -65,11 +65,12 @@ def _heads(spans: Ordered) -> tuple[Rows, Rows]:
     """Rows of outermost server spans, and for every row the head that it belongs to or -1.
 
     A server span directly below another one of the same service (only internal spans between them) is the same
-    request: an edge and the service behind it, or two layers of instrumentation.
+    request: an edge and the service behind it, or two layers of instrumentation. In a trace without any server span
+    (a job, a script) the roots stand for them.
     """
     table, parent = spans.table, spans.parent
     kind = np.asarray(table["kind"].to_pylist(), dtype=object)
-    server = (kind == "SERVER") | (kind == "CONSUMER")
+    server = _serving(spans)
     service = np.asarray(table["service"].combine_chunks().dictionary_encode().indices, dtype=np.int64)
     between = ~server & (kind != "CLIENT") & (kind != "PRODUCER")
     above = _settled(np.where(between, parent, np.arange(len(parent))), parent)
@@ -78,6 +79,16 @@ def _heads(spans: Ordered) -> tuple[Rows, Rows]:
     head = server & ~inner
     owner = _fixed(np.where(head | (parent < 0), np.arange(len(parent)), parent))
     return np.flatnonzero(head), _adopted(spans, np.where(head[owner], owner, -1), head, service)
+
+
+def _serving(spans: Ordered) -> npt.NDArray[np.bool_]:
+    """Which rows are server spans, or stand for one."""
+    kind = np.asarray(spans.table["kind"].to_pylist(), dtype=object)
+    server = (kind == "SERVER") | (kind == "CONSUMER")
+    served = np.zeros(int(spans.trace.max(initial=-1)) + 1, dtype=bool)
+    served[spans.trace[server]] = True
+    found: npt.NDArray[np.bool_] = server | ((spans.parent < 0) & ~served[spans.trace])
+    return found
 
 
 def _settled(step: Rows, parent: Rows) -> Rows:
@@ -119,8 +130,7 @@ class _Reader:
         self.spans = spans
         self.payloads = telemetry.payloads
         self._payload_of = _payloads_by_span(telemetry.payloads)
-        kinds = np.asarray(spans.table["kind"].to_pylist(), dtype=object)
-        members = np.flatnonzero(((kinds == "SERVER") | (kinds == "CONSUMER")) & (owner >= 0))
+        members = np.flatnonzero(_serving(spans) & (owner >= 0))
         self.members: defaultdict[int, list[int]] = defaultdict(list)
         for row in members.tolist():
             self.members[int(owner[row])].append(row)
