@@ -152,7 +152,8 @@ def write(requests: list[PlannedRequest], folder: Path) -> list[PlannedRequest]:
 def observe(workshop: Workshop, described: ServiceDescription, requests: list[PlannedRequest], to: Path) -> Observation:
     parts = PlanParts(service="desk", requests=requests)
     plan: Plan = assemble(
-        [described], parts, Tree(revision=described.bad or ""), workshop, frozenset({"desk"}), healthy=True, deadline_s=60,
+        [described], parts, Tree(revision=described.bad or ""), workshop, frozenset({"desk"}), healthy=True,
+        deadline_s=60,
     )  # fmt: skip
     seen = play(plan, sandbox=workshop.bench.sandbox, folder=to)
     assert seen.started, seen.reason

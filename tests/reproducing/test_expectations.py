@@ -24,7 +24,7 @@ def said(role: str, body: str, headers=None, status: int = 200) -> Said:
 
 
 def page(title: str, rows: str, version: str, footer: str = "", menu: str = "Home Search") -> str:
-    return f"<title>{title}</title><nav>{menu}</nav><table>{rows}</table><footer>powered by desk {version}{footer}</footer>"
+    return f"<title>{title}</title><nav>{menu}</nav><table>{rows}</table><footer>by desk {version}{footer}</footer>"
 
 
 GOOD = {

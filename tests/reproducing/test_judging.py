@@ -89,7 +89,7 @@ def test_without_injection_the_traceback_of_the_log_counts(tmp_path):
     log = (
         "serving\nTraceback (most recent call last):\n"
         '  File "/usr/lib/python3/http/server.py", line 1, in run\n    self.handle()\n'
-        '  File "/srv/s/worktree/desk/orders.py", line 7, in total\n    return order["rebate"]\n           ~~~~~^^^^^^\n'
+        '  File "/srv/s/worktree/desk/orders.py", line 7, in total\n    return order["rebate"]\n        ~~~~~^^^\n'
         "KeyError: 'rebate'\n"
     )
     assert run(tmp_path, [answer(tmp_path, "f", "failing", 500)], log=log)["judgement"] == "bad"
@@ -101,7 +101,7 @@ def test_chained_tracebacks_count_by_their_root_cause():
     text = (
         'Traceback (most recent call last):\n  File "/srv/s/worktree/a.py", line 1, in first\n    x\nKeyError: 1\n\n'
         "During handling of the above exception, another exception occurred:\n\n"
-        'Traceback (most recent call last):\n  File "/srv/s/worktree/b.py", line 2, in second\n    y\nRuntimeError: no\n'
+        'Traceback (most recent call last):\n  File "/srv/s/worktree/b.py", line 2, in second\n    y\nRuntimeError\n'
     )
     (seen,) = tracebacks.from_log(text, [])
     assert seen["types"] == ["KeyError", "RuntimeError"]

@@ -95,7 +95,8 @@ def test_a_tree_without_python_proves_nothing(tmp_path):
 def test_reports_of_pytest_are_read_and_others_are_not(tmp_path):
     report = tmp_path / "junit.xml"
     report.write_text(
-        '<testsuites><testsuite><testcase classname="t" name="a"/><testcase classname="t" name="b"><failure/></testcase>'
+        '<testsuites><testsuite><testcase classname="t" name="a"/>'
+        '<testcase classname="t" name="b"><failure/></testcase>'
         '<testcase classname="t" name="c"><error/></testcase><testcase classname="t" name="d"><skipped/></testcase>'
         "</testsuite></testsuites>"
     )

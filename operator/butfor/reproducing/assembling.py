@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from butfor.errors import UserError
 from butfor.evidence.plays import Plan, PlannedRequest, PlannedService, StubAnswer
@@ -18,6 +19,7 @@ from butfor.ports.benches import Bench
 from butfor.ports.worktrees import Worktrees
 
 KEPT_TREES = 8
+Sent = TypeVar("Sent", PlannedRequest, StubAnswer)
 START_TIMEOUT_S = 60.0
 GOOD = "good"
 """The label of a tree that runs with `good_environment`, where good and bad differ in configuration."""
@@ -83,10 +85,31 @@ def assemble(
         one = workshop.planned(service, of)
         changed = {"environment": _environment(service, tree), "lift_limits": parts.lift_limits}
         planned.append(one.model_copy(update=changed))
+    once = _Once(workshop.scratch / "bodies" / "again")
+    stubs = {name: [once(one) for one in answers] for name, answers in _stubs(parts, requests).items()}
     return Plan(
-        services=planned, requests=requests, stubs=_stubs(parts, requests), concurrency=parts.concurrency,
+        services=planned, requests=[once(one) for one in requests], stubs=stubs, concurrency=parts.concurrency,
         repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s, start_timeout_s=START_TIMEOUT_S,
     )  # fmt: skip
+
+
+class _Once:
+    """Gives every request and answer a body file of its own: a play shows a file at one place only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.seen = folder, Counter[Path]()
+
+    def __call__(self, one: Sent) -> Sent:
+        if one.body is None:
+            return one
+        self.seen[one.body] += 1
+        if self.seen[one.body] == 1:
+            return one
+        self.folder.mkdir(parents=True, exist_ok=True)
+        again = self.folder / f"{one.body.parent.name}-{one.body.name}-{self.seen[one.body]}"
+        if not again.exists():
+            again.hardlink_to(one.body)
+        return one.model_copy(update={"body": again})
 
 
 def deadline(parts: PlanParts, services: int) -> float:

@@ -7,14 +7,17 @@ the answer. Where nobody saw the downstream's own end, it never answers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
+from butfor.evidence import names
 from butfor.evidence.plays import StubAnswer
 from butfor.evidence.requests import Payload
 from butfor.evidence.telemetry import Telemetry
-from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.evidence.timelines import RequestSeen
 from butfor.reproducing.carrying import HOP_BY_HOP, shown
 
 REFUSED = ("ConnectionRefusedError", "ConnectError", "ECONNREFUSED")
@@ -26,6 +29,7 @@ class Calls:
     def __init__(self, telemetry: Telemetry, downstream: frozenset[str], bodies: Path) -> None:
         self.payloads = telemetry.bundle.path / "payloads"
         self.downstream, self.bodies = downstream, bodies
+        self._only = next(iter(downstream)) if len(downstream) == 1 else ""
         self._by_trace: dict[str, list[Payload]] = {}
         for payload in telemetry.payloads:
             self._by_trace.setdefault(payload.trace_id, []).append(payload)
@@ -41,7 +45,8 @@ class Calls:
         result: dict[str, list[StubAnswer]] = {}
         for request in requests:
             for call in self.of(request.span.split("/")[0]):
-                result.setdefault(call[0].service, []).append(self._answer(call, request))
+                name = call[0].service if call[0].role != "client" else self._only
+                result.setdefault(name, []).append(self._answer(call, request))
         return result
 
     def of(self, trace: str) -> list[list[Payload]]:
@@ -51,7 +56,16 @@ class Calls:
         edged = {p.service for p in received if p.role == "edge"}
         outer = [p for p in received if p.role == "edge" or p.service not in edged]
         calls = [[one, *self._same_call(one, every)] for one in outer]
+        calls += [[one] for one in self._unreceived(every, calls)]
         return sorted(calls, key=lambda call: call[0].start_ns)
+
+    def _unreceived(self, every: Sequence[Payload], calls: Sequence[list[Payload]]) -> list[Payload]:
+        """Return calls that never arrived (refused), where only one downstream can be meant."""
+        if not self._only:
+            return []
+        seen = {payload.span_id for call in calls for payload in call}
+        unanswered = [p for p in every if p.role == "client" and p.span_id not in seen and p.status is None]
+        return [p.model_copy(update={"target": _path(p.target)}) for p in unanswered]
 
     def _same_call(self, outer: Payload, every: Sequence[Payload]) -> list[Payload]:
         """Return what the downstream behind its edge and the caller in front of it saw of the same call."""
@@ -84,21 +98,29 @@ class Calls:
         return next((max(0, end - start) / 1e9 for _, start, end in spans if end is not None), 0.0)
 
 
-def healthy_stubs(
-    timelines: Timelines, telemetry: Telemetry, downstream: frozenset[str], bodies: Path, count: int
-) -> dict[str, list[StubAnswer]]:
-    """Return each downstream's answers in healthy requests, repeated to `count` per downstream.
+def healed(broken: StubAnswer, healthy: Sequence[StubAnswer]) -> StubAnswer | None:
+    """Return the call with the answer that the downstream gives in health: of the call that is most like it.
 
-    This is the intervention *put the downstream's healthy answer back*.
+    Most alike is the same target, then the same normal form, then the longest common beginning; the method must
+    be the same. None where no healthy call is known.
     """
-    healthy = [timelines.requests[index] for index in timelines.healthy]
-    stubs = Calls(telemetry, downstream, bodies).stubs(healthy)
-    good = {
-        name: [one for one in found if one.ended is None and (one.status or 500) < 500] for name, found in stubs.items()
-    }
-    return {
-        name: [found[n % len(found)] for n in range(max(count, len(found)))] for name, found in good.items() if found
-    }
+    same = [one for one in healthy if one.method == broken.method and one.ended is None and (one.status or 500) < 500]
+    best = max(same, key=lambda one: _likeness(one.target, broken.target), default=None)
+    if best is None:
+        return None
+    kept = {"target": broken.target, "request_body": broken.request_body}
+    return best.model_copy(update=kept)
+
+
+def _path(url: str) -> str:
+    """Return the path and query of a URL."""
+    split = urlsplit(url)
+    return (split.path or "/") + (f"?{split.query}" if split.query else "")
+
+
+def _likeness(one: str, other: str) -> tuple[bool, bool, int]:
+    shared = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+    return (one == other, names.target(one) == names.target(other), shared)
 
 
 def _ended(call: Sequence[Payload], request: RequestSeen) -> Literal["closed", "refused", "timeout"]:

@@ -68,18 +68,17 @@ class Lesson:
         return notes
 
     def failing_ids(self) -> set[str]:
-        """Return the failing requests that failed as captured at bad in every run so far where they were sent."""
-        seen: dict[str, list[bool]] = {}
-        for shown in self.bad:
-            for answer in shown.outcome.answers:
-                if answer.role == "failing":
-                    seen.setdefault(answer.id, []).append(answer.as_failure)
-        return {name for name, failed in seen.items() if any(failed)}
+        """Return the requests that failed as captured at bad, and never at good."""
+        bad, good = (
+            {answer.id for shown in runs for answer in shown.outcome.answers if answer.as_failure}
+            for runs in (self.bad, self.good)
+        )
+        return bad - good
 
     def _why(self, name: str, known: set[str]) -> str:
         if name not in known:
             return "good does not answer it alike each time, or good and bad answer it with different statuses"
-        return "it did not fail as captured at bad"
+        return "it did not fail as captured at bad, or at good too"
 
 
 def show(runner: LocalRunner, tree: Tree, *, healthy: bool = True) -> Shown:

@@ -106,10 +106,8 @@ def _places(frame: dict[str, Any] | None, seen: Seen, renames: dict[str, str]) -
     here = innermost(seen)
     if here is None:
         return False, False
-    file = renames.get(here[0], here[0])
-    same_file = file == frame["file"] or (
-        not frame.get("in_repository", True) and Path(file).name == Path(frame["file"]).name
-    )
+    file, wanted = renames.get(here[0], here[0]), relative(frame["file"], [])[0]
+    same_file = file == wanted or (not frame.get("in_repository", True) and Path(file).name == Path(frame["file"]).name)
     return _last(str(here[2])) == _last(frame["function"]), same_file
 
 
