@@ -17,7 +17,7 @@ from butfor.ingesting.losses import Losses
 from butfor.ingesting.payloads import read_payloads
 from butfor.ingesting.records import Resource, log_row, resource_of, span_row
 
-MAX_LINE_BYTES = 64 * 2**20
+MAX_LINE_BYTES = 32 * 2**20
 """A line is one export request; Collectors send at most a few MiB."""
 MAX_SPANS = 3_000_000
 MAX_LOGS = 3_000_000
