@@ -13,10 +13,9 @@ from butfor.correlating.predicates import matches
 from butfor.evidence.incidents import Symptom
 
 kinds = st.sampled_from(["KeyError", "shop.errors.Broken", "BrokenPipeError"])
-frames = st.lists(
-    st.sampled_from([(f"{ROOT}/a.py", 1, "f"), (f"{ROOT}/b.py", 2, "g"), ("/usr/lib/python3.11/x.py", 3, "h")]),
-    max_size=3,
-)
+places = [(f"{ROOT}/a.py", 1, "f"), (f"{ROOT}/b.py", 2, "g"), ("/usr/lib/python3.11/x.py", 3, "h")]
+frames = st.lists(st.sampled_from(places), max_size=3)
+messages = st.sampled_from(["'a'", "row 3", ""])
 exceptions = st.builds(lambda k, m, f, t: raised(k, m, f, at=t), kinds, messages, frames, st.integers(0, 9))
 ends = st.sampled_from([None, "timeout", "closed", "no answer"])
 
