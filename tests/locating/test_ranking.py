@@ -260,3 +260,26 @@ def test_hostile_files_do_not_stop_the_ranking(builder: Builder) -> None:
     builder.commit_files("old python", {"app.py": "print 'x'\n", "b.bin": bytes(range(256))})
     ranking = rank(builder, timelines([frame("app.py", 99, "f"), frame("gone.py", 1, "g")]))
     assert ranking.candidates == 2
+
+
+def test_without_a_stack_the_route_leads_to_its_handler_and_on_to_what_it_calls(builder: Builder) -> None:
+    web = """from stock import count, price
+
+
+def index(request):
+    return 1
+
+
+def shelf(request):
+    return count(request)
+
+
+ROUTES = [("/", index), ("/shelf/{id}", shelf), ("/price/{id}", price)]
+"""
+    stock = "def count(request):\n    return weigh(1)\n\n\ndef weigh(n):\n    return n\n"
+    stock += "\n\ndef price(request):\n    return 3\n"
+    builder.commit("good", web_py=web, stock_py=stock)
+    builder.commit("weigh", stock_py=stock.replace("return n", "return n + 1"))
+    builder.commit("price", stock_py=stock.replace("return n", "return n + 1").replace("return 3", "return 4 + 1"))
+    ranking = rank(builder, timelines(target="/shelf/{id}", healthy=("/", "/price/{id}")))
+    assert first(ranking) == "weigh"

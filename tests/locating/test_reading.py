@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from butfor.locating.edits import by_lines, by_regions, undo, without_moves
 from butfor.locating.kinds import kind_of
 from butfor.locating.lexicons import Telling, ancestry, families_of, fold, parts
+from butfor.locating.routes import serves, template
 from butfor.locating.sources import read
 from butfor.ports.diffs import FileChange, Hunk
 
@@ -134,3 +135,20 @@ def test_families_and_spellings() -> None:
     assert families_of([]) == []
     assert fold("charge-timeout") == fold("CHARGE_TIMEOUT") == fold("chargeTimeout")
     assert parts("HTTPNotFound") == ["http", "not", "found"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "route", "fits"),
+    [
+        (r"/(\.(?P<format>jsono?))?$", "/", True), (r"/(?P<db>[^\/\.]+)(\.(?P<format>\w+))?$", "/shop", True),
+        ("/items/{id:int}", "/items/{item}", True), ("/items/<int:id>", "/items/7?page=2", True),
+        ("/items/:id", "/items", False), ("/other", "/items", False), (r"^/api/v1/x/$", "/api/v1/x", True),
+    ],
+)  # fmt: skip
+def test_route_patterns(pattern: str, route: str, fits: bool) -> None:
+    assert (serves(template(pattern), template(route)) > 0) == fits
+
+
+@given(st.text(alphabet="/(){}<>?*[]\\.^$ab:", max_size=60))
+def test_no_pattern_breaks_the_route_reader(text: str) -> None:
+    assert serves(template(text), template(text)) == 1.0

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from butfor.evidence.predicates import FailurePredicate
 from butfor.locating.flows import Flow
 from butfor.locating.places import Place, Scene
+from butfor.locating.routes import handlers
 from butfor.locating.sources import MODULE, Region
 from butfor.locating.syntax import called, own
 from butfor.locating.trees import Key, Tree
@@ -25,6 +27,9 @@ REFERS, MAKES = 0.4, 0.6
 AROUND = {"class": 0.3, "module": 0.15}
 RENDERED = 0.4
 NAMED = 0.6
+SERVES, SHARED = 0.6, 0.5
+ROUTE_HOPS, ROUTE_FADE = 4, 0.6
+"""Without a stack the calls from a handler are followed further: nothing else tells how deep the failure lies."""
 SAME_FILE = 0.08
 MOST_NAMESAKES = 8
 LEAST = 0.03
@@ -55,6 +60,8 @@ class Neighbours:
             self._renders(text, weight)
         for message in scene.messages:
             self._named(message)
+        if not scene.stacks and scene.predicate:
+            self._routed(scene.predicate, scene.healthy_routes)
 
     def of(self, key: Key) -> Relation:
         """The relation of a region; a region of a file on the stack is near for that alone."""
@@ -83,7 +90,7 @@ class Neighbours:
             self._calls(key, call, place.weight * CALLED, hops=1)
         self._referrers(key, place)
 
-    def _calls(self, caller: Key, call: str, weight: float, *, hops: int) -> None:
+    def _calls(self, caller: Key, call: str, weight: float, *, hops: int, fade: float = SECOND_HOP) -> None:
         targets = self._targets(caller, call)
         if not targets or len(targets) > MOST_NAMESAKES:
             return
@@ -94,7 +101,7 @@ class Neighbours:
             if new and hops > 1:
                 region = self._tree.source(target[0]).by_name[target[1]]
                 for onward in _calls_of(region):
-                    self._calls(target, onward, share * SECOND_HOP, hops=hops - 1)
+                    self._calls(target, onward, share * fade, hops=hops - 1, fade=fade)
 
     def _targets(self, caller: Key, call: str) -> list[Key]:
         name = call.removeprefix("self.")
@@ -122,6 +129,29 @@ class Neighbours:
                     makes = word in _calls_of(region)
                     why = f"{'calls' if makes else 'refers to'} {word}"
                     self._note(user, share * (MAKES if makes else REFERS), why, place.evidence)
+
+    def _routed(self, predicate: FailurePredicate, healthy: list[tuple[str, str]]) -> None:
+        """Handlers of the failing route, and what they call; what healthy requests pass too counts less."""
+        for key, fit in handlers(self._tree, predicate.route, predicate.method).items():
+            weight = SERVES * fit
+            self._note(key, weight, f"serves {predicate.method} {predicate.route}", tuple(predicate.evidence[:2]))
+            for call in _calls_of(self._tree.source(key[0]).by_name[key[1]]):
+                self._calls(key, call, weight * CALLED_IN_FLOW, hops=ROUTE_HOPS, fade=ROUTE_FADE)
+        for key in self._passed(healthy) & set(self.relations):
+            known = self.relations[key]
+            self.relations[key] = replace(known, weight=known.weight * SHARED, why=known.why + ", as healthy ones do")
+
+    def _passed(self, healthy: list[tuple[str, str]]) -> set[Key]:
+        edge = {key for method, route in healthy for key in handlers(self._tree, route, method)}
+        passed = set(edge)
+        for _ in range(ROUTE_HOPS):
+            edge = {target for key in edge for target in self._called_by(key)} - passed
+            passed |= edge
+        return passed
+
+    def _called_by(self, key: Key) -> set[Key]:
+        found = [self._targets(key, call) for call in _calls_of(self._tree.source(key[0]).by_name[key[1]])]
+        return {target for targets in found if len(targets) <= MOST_NAMESAKES for target in targets}
 
     def _named(self, message: str) -> None:
         for word in dict.fromkeys(DOTTED.findall(message)):

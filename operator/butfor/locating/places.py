@@ -7,7 +7,7 @@ A place's weight says how close it is to the failure: 1 where it was raised (or 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from butfor.evidence.graphs import CausalGraph
@@ -18,6 +18,7 @@ from butfor.locating.reaching import Reach
 CLOSENESS = 0.6
 DISCONNECTED = 0.5
 MOST_STACKS = 200
+MOST_ROUTES = 20
 Origin = Literal["stack", "sample", "graph"]
 
 
@@ -51,6 +52,8 @@ class Scene:
     types: list[str]
     messages: list[str]
     predicate: FailurePredicate | None
+    healthy_routes: list[tuple[str, str]] = field(default_factory=list)
+    """Method and route of healthy requests on other routes than the failing one."""
 
 
 def survey(timelines: Timelines, graph: CausalGraph, reach: Reach, *, traces: bool = True) -> Scene:
@@ -67,7 +70,15 @@ def survey(timelines: Timelines, graph: CausalGraph, reach: Reach, *, traces: bo
         types=_unique(t for e in exceptions for t in e.types) or list(predicate.exception_types if predicate else []),
         messages=_unique(e.message for e in exceptions) or _template(predicate),
         predicate=predicate,
+        healthy_routes=_healthy(timelines, predicate),
     )
+
+
+def _healthy(timelines: Timelines, predicate: FailurePredicate | None) -> list[tuple[str, str]]:
+    healthy = [timelines.requests[i] for i in timelines.healthy if i < len(timelines.requests)]
+    routes = dict.fromkeys((r.method, r.route or r.target) for r in healthy)
+    failing = predicate.route if predicate else ""
+    return [pair for pair in routes if pair[1] != failing][:MOST_ROUTES]
 
 
 def _template(predicate: FailurePredicate | None) -> list[str]:
