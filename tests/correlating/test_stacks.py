@@ -132,6 +132,28 @@ def test_files_are_named_from_the_repositorys_root() -> None:
         assert sources.frame((file, 1, "f")) == Frame(file=named, line=1, function="f", in_repository=inside)
 
 
+def test_files_installed_from_the_repository_are_the_repositorys() -> None:
+    files = [
+        "src/shop/__init__.py", "src/shop/cart.py", "src/shop/db/__init__.py", "src/shop/db/rows.py", "single.py",
+        "setup.py", "tests/__init__.py", "tests/test_cart.py", "docs/conf.py", "examples/shop/__init__.py",
+    ]  # fmt: skip
+    sources = Sources(["/srv/shop/worktree"], files)
+    cases = {
+        "shop/cart.py": "src/shop/cart.py",
+        "shop/db/rows.py": "src/shop/db/rows.py",
+        "single.py": "single.py",
+        "shop/gone.py": None,
+        "tests/test_cart.py": None,
+        "setup.py": None,
+        "conf.py": None,
+        "other/cart.py": None,
+    }
+    for installed, expected in cases.items():
+        path = f"/srv/shop/environment/lib/python3.11/site-packages/{installed}"
+        frame = sources.frame((path, 1, "f"))
+        assert (frame.file, frame.in_repository) == (expected or path, expected is not None)
+
+
 def test_without_a_known_root_only_libraries_are_outside() -> None:
     frames = Sources([]).frames([("/app/x.py", 1, "f"), ("/usr/lib/python3.11/site-packages/y.py", 2, "g")])
     assert [frame.in_repository for frame in frames] == [True, False]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from butfor.correlating.failures import groups, judged, with_chains, without_slow
 from butfor.correlating.frames import Sources
 from butfor.correlating.orders import order
@@ -14,14 +16,20 @@ from butfor.evidence.timelines import RequestSeen, Timelines
 
 
 def correlate(
-    telemetry: Telemetry, symptom: Symptom | None = None, *, source_roots: list[str] | None = None
+    telemetry: Telemetry,
+    symptom: Symptom | None = None,
+    *,
+    source_roots: list[str] | None = None,
+    repository_files: Iterable[str] | None = None,
 ) -> Timelines:
     """Order the spans, find the requests and what failed, and derive the predicate of the failure to explain.
 
     `source_roots`: absolute folders, as the processes saw them, that stand for the repository's root; those in the
-    manifest are known already. `spans` has `depth` and `parent_row` (a row of the same table, or -1) beside SPANS.
+    manifest are known already. `repository_files`: paths in the repository, by which files that its setup installed
+    into site-packages are known as its own. `spans` has `depth` and `parent_row` (a row of the same table, or -1)
+    beside the columns of SPANS.
     """
-    sources = Sources.known(telemetry.bundle.manifest, source_roots)
+    sources = Sources.known(telemetry.bundle.manifest, source_roots, repository_files)
     spans = order(telemetry.spans)
     seen = traffic(telemetry, spans, sources)
     requests, explained = _explained(seen, symptom, telemetry)

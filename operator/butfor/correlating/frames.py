@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from butfor.correlating.installs import below_site_packages, installed_paths
 from butfor.correlating.tracebacks import MAX_FRAMES, RawFrame
 from butfor.evidence.bundles import Manifest
 from butfor.evidence.predicates import Frame
@@ -23,22 +24,26 @@ class Sources:
     """The folders that stand for the repository's root in the processes that were seen.
 
     With no known root, every file that is in no library's folder counts as the repository's, under its own name.
+    `files` are the repository's: a file that was installed from one of them counts as that one.
     """
 
-    def __init__(self, roots: Iterable[str]) -> None:
+    def __init__(self, roots: Iterable[str], files: Iterable[str] = ()) -> None:
+        self.installed = installed_paths(files)
         cleaned = {posixpath.normpath(root.replace("\\", "/")) for root in roots if root.strip()}
         self.roots = tuple(sorted(cleaned - {"/", "."}, key=lambda root: (-len(root), root)))
         self.frame = lru_cache(maxsize=65536)(self._frame)
 
     @classmethod
-    def known(cls, manifest: Manifest | None, given: list[str] | None) -> Sources:
+    def known(cls, manifest: Manifest | None, given: list[str] | None, files: Iterable[str] | None) -> Sources:
         """Roots that the caller gave and those that capture wrote down."""
         recorded = [root for service in manifest.services for root in service.source_roots] if manifest else []
-        return cls([*(given or []), *recorded])
+        return cls([*(given or []), *recorded], files or ())
 
     def _frame(self, raw: RawFrame) -> Frame:
         file, line, function = raw
         plain = posixpath.normpath(file.replace("\\", "/")) if file else "?"
+        if self.installed and (installed := self.installed.get(below_site_packages(plain) or "")):
+            return Frame(file=installed, line=line, function=function)
         for root in self.roots:
             if plain.startswith(f"{root}/"):
                 inner = plain[len(root) + 1 :]
