@@ -181,6 +181,7 @@ def test_malformed_frames_are_left_out(text: str) -> None:
         ("cannot parse 'user48213'", "cannot parse '<*>'"),
         ("mail to ann@example.org bounced", "mail to <*> bounced"),
         ("'<' not supported between instances of 'NoneType' and 'str'",) * 2,
+        ("1 error in  X\n  field 9", "<*> error in  X"),
         ("it's 5 o'clock", "it's <*> o'clock"),
     ],
 )  # fmt: skip
@@ -188,10 +189,17 @@ def test_what_varies_is_replaced_and_what_names_the_failure_stays(message: str, 
     assert template(message) == expected
 
 
-@given(st.text(max_size=200))
-def test_a_template_of_a_template_is_itself(message: str) -> None:
-    once = template(message)
-    assert template(once) == once
+@given(st.text(max_size=200) | st.text("a0'\"/<>*. @:x-fb1\\", max_size=40))
+def test_a_message_fits_its_own_template(message: str) -> None:
+    first = (message.strip().splitlines() or [""])[0]
+    assert fits(template(message), first)
+
+
+@given(st.integers(380, 420), st.sampled_from([" 7", " word", " '/a/b'", " <*>"]))
+def test_a_long_message_fits_its_cut_template(length: int, ending: str) -> None:
+    message = "x" * length + ending * 9
+    assert fits(template(message), message)
+    assert len(template(message)) <= 403
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6))

@@ -26,13 +26,21 @@ _IDENTIFIER = re.compile(r"[^\W\d][\w.\-]{0,39}")
 
 @lru_cache(maxsize=16384)
 def template(message: str) -> str:
-    """The template of a message's first lines.
+    """The template of a message's first line, which `fits` it; a long one ends in `<*>`.
 
     Numbers, hex, UUIDs, URLs, mail addresses, paths and quoted values become `<*>`. A short quoted identifier (a
     KeyError's key, an attribute's or type's name) or operator is signal and stays.
     """
-    plain = " ".join(message[:MAX_MESSAGE].split())
-    return _VARIABLE.sub(_replaced, plain)[:MAX_TEMPLATE]
+    line = (message.strip().splitlines() or [""])[0]
+    found = _VARIABLE.sub(_replaced, line[:MAX_MESSAGE])
+    return found if len(line) <= MAX_MESSAGE and len(found) <= MAX_TEMPLATE else _cut(found)
+
+
+def _cut(found: str) -> str:
+    """Never within a mark, which would be taken for words."""
+    short = found[:MAX_TEMPLATE]
+    at = short.rfind("<")
+    return (short[:at] if at > MAX_TEMPLATE - len(MARK) else short) + MARK
 
 
 def _replaced(match: re.Match[str]) -> str:
