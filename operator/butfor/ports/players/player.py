@@ -167,18 +167,14 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
         shims = __import__("butfor_inject.shims", fromlist=["shims"])
     finally:
         sys.path.remove(str(package.parent))
-    folder = out.parent / "shims" / service.name if os.access(out.parent, os.W_OK) else out / "shims" / service.name
-    folder.mkdir(parents=True, exist_ok=True)
-    shims.make_shims(folder, variables["PATH"])
+    folder, venv = service.worktree.parent / "shims", service.plan.get("environment_path")
+    shims.make_shims(folder, f"{venv}/bin" if venv else variables["PATH"])
     added: dict[str, str] = shims.environment(
-        package / "site",
-        out / "spool",
-        service.name,
-        shims=folder,
-        source_roots=[service.worktree],
-        path=variables["PATH"],
-    )
-    return variables | added | {"BUTFOR_REVISION": str(service.plan.get("revision") or "")}
+        package / "site", out / "spool", service.name, shims=folder, path=variables["PATH"],
+        pythonpath=variables.get("PYTHONPATH", ""), source_roots=[service.worktree],
+        revision=str(service.plan.get("revision") or ""),
+    )  # fmt: skip
+    return variables | added
 
 
 def settle(spool: Path) -> None:
