@@ -49,8 +49,8 @@ class Capture:
         ))  # fmt: skip
         self.seen.append(RequestSeen(
             span=f"{trace}/{span}", service=service, method=method, route=target.partition("?")[0], target=target,
-            status=status, ended=ended, duration_s=seconds, start_ns=start, failed=ended is not None or (status or 500) >= 500,
-            payload=number,
+            status=status, ended=ended, duration_s=seconds, start_ns=start, payload=number,
+            failed=ended is not None or (status or 500) >= 500,
         ))  # fmt: skip
         self.spans.append({"trace_id": trace, "span_id": span, "parent_span_id": more.pop("parent", "")})
         return number
@@ -189,8 +189,8 @@ def test_overlap_counts_requests_under_way_at_once(capture):
 
 def test_a_call_is_replayed_as_the_downstream_answered_it(capture):
     capture.add("GET", "/pay", status=500, trace="a" * 32, id="1" * 16)
-    capture.add("GET", "/charge", service="till", trace="a" * 32, id="2" * 16, parent="1" * 16, status=None, ended="timeout",
-                seconds=0.05)  # fmt: skip
+    capture.add("GET", "/charge", service="till", trace="a" * 32, id="2" * 16, parent="1" * 16, status=None,
+                ended="timeout", seconds=0.05)  # fmt: skip
     capture.add("GET", "/charge", service="till", role="server", trace="a" * 32, id="3" * 16, parent="2" * 16,
                 answer=b"charged", seconds=0.12)  # fmt: skip
     timelines, telemetry = capture.done()

@@ -118,8 +118,20 @@ def _of_payload(payload: Payload, telemetry: Telemetry) -> Said:
 
 
 def said(observation: Observation) -> dict[str, Said]:
-    """Return what was answered per request id (the last iteration counts), requests of `before` left out."""
-    return {answer.id: _said(answer) for answer in observation.answers if answer.role != "before"}
+    """Return what was answered per request id, requests of `before` left out.
+
+    Of a request that was sent several times it is what all its answers have in common, or, where not even the
+    status was the same, the first answer that is not a success.
+    """
+    answered: dict[str, list[Said]] = {}
+    for answer in observation.answers:
+        if answer.role != "before":
+            answered.setdefault(answer.id, []).append(_said(answer))
+    return {name: _common(every) or _worst(every) for name, every in answered.items()}
+
+
+def _worst(every: Sequence[Said]) -> Said:
+    return next((one for one in every if not isinstance(one.status, int) or one.status >= 400), every[0])
 
 
 def learn_drift(kind: str, healthy: dict[str, Said], after: dict[str, Said]) -> Drift:
