@@ -31,7 +31,7 @@ def _activate() -> bool:
         process.sources.append("raised")
     hooks = Hooks(process.hooks.append)
     _hook_all(hooks)
-    sys.meta_path.insert(0, hooks)  # type: ignore[arg-type] # importlib asks for find_spec only
+    sys.meta_path.insert(0, hooks)
     logs.watch_main()
     os.register_at_fork(after_in_child=recorder.forked)
     atexit.register(process.leave)

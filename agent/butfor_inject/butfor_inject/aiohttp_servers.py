@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import copied, current, task_now
@@ -219,7 +219,7 @@ def _file_sent(exchange: Exchange, file: Any, offset: int, count: int) -> None:
         exchange.answer.add_file(file, offset, count)
 
 
-def route_of(request: Any) -> Optional[str]:
+def route_of(request: Any) -> str | None:
     """The template of the route that aiohttp chose."""
     resource = request.match_info.route.resource
     return None if resource is None else str(resource.canonical)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject.spools import Spool
 
@@ -22,7 +22,7 @@ class Body:
         self._held = 0
         self._digest: Any = None
         self._file: Any = None
-        self._path: Optional[str] = None
+        self._path: str | None = None
         self.size = 0
         self.truncated = False
 
@@ -55,7 +55,7 @@ class Body:
         self._file.write(whole)
         self._digest = sha256(whole)
 
-    def close(self) -> Optional[str]:
+    def close(self) -> str | None:
         """Store what was kept and return its sha256 in hex, or None when there was nothing."""
         if not self._held:
             return None
@@ -73,7 +73,7 @@ class Body:
         self._chunks.clear()
         return name
 
-    def add_file(self, file: Any, offset: Optional[int], count: Optional[int]) -> None:
+    def add_file(self, file: Any, offset: int | None, count: int | None) -> None:
         """Take a part of an open file that the server sends by itself, without moving the file's position."""
         number = file.fileno()
         place = file.tell() if offset is None else offset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Optional, Tuple
+from typing import Any
 
 from butfor_inject import contexts, failures, records, tracers
 from butfor_inject.bodies import Body
@@ -31,10 +31,10 @@ class Call:
         self.headers: Headers = ()
         spool = recorder().spool
         self.request, self.answer = Body(spool), Body(spool)
-        self.status: Optional[int] = None
+        self.status: int | None = None
         self.answer_headers: Headers = ()
-        self.ended: Optional[str] = None
-        self.error: Optional[BaseException] = None
+        self.ended: str | None = None
+        self.error: BaseException | None = None
         self.finished = False
 
     @property
@@ -42,7 +42,7 @@ class Call:
         """What the request should carry."""
         return f"00-{self.ids[0]}-{self.ids[1]}-01"
 
-    def carries(self, traceparent: Optional[str]) -> bool:
+    def carries(self, traceparent: str | None) -> bool:
         """Take over the ids of a request that is traced already; True if it is."""
         known = contexts.parse(traceparent) if traceparent else None
         if known is None:
@@ -113,7 +113,7 @@ class Call:
         }
 
 
-def _ids() -> Tuple[Tuple[str, str], str]:
+def _ids() -> tuple[tuple[str, str], str]:
     """Ids of a new client span, and its parent's."""
     exchange = contexts.current.get()
     parent = tracers.ids_now() or (exchange.ids if exchange is not None else None)
@@ -130,7 +130,8 @@ def _origin(url: str) -> str:
 
 def unchunked(data: bytes) -> bytes:
     """The body inside HTTP's chunk framing; what is not framed stays as it is."""
-    pieces, place = [], 0
+    pieces: list[bytes] = []
+    place = 0
     while True:
         end = data.find(b"\r\n", place)
         if end < 0:

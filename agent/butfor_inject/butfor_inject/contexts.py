@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from _thread import get_ident as thread_number
+from _thread import get_ident
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from butfor_inject.exchanges import Exchange
 
-current: ContextVar[Optional[Exchange]] = ContextVar("butfor_exchange", default=None)
+thread_number = get_ident
+"""The running thread's identity, as `sys._current_frames` names it; bound early, before anyone patches it."""
+
+current: ContextVar[Exchange | None] = ContextVar("butfor_exchange", default=None)
 
 
-def parse(traceparent: str) -> Optional[Tuple[str, str]]:
+def parse(traceparent: str) -> tuple[str, str] | None:
     """Trace and parent span id of a W3C `traceparent`, or None if it is not valid."""
     parts = traceparent.strip().lower().split("-")
     if len(parts) < 4 or len(parts[0]) != 2 or parts[0] == "ff":

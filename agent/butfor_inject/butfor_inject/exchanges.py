@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, Sequence, Tuple
 
 from butfor_inject import contexts, failures
 from butfor_inject.bodies import Body
@@ -14,7 +14,7 @@ Headers = Sequence[Tuple[str, str]]
 EXCEPTIONS_KEPT = 8
 RAISES_KEPT = 16
 RECENT = 64
-recent: dict[Any, Tuple[str, str]] = {}
+recent: dict[Any, tuple[str, str]] = {}
 """Exceptions that left an application, and whose: servers log them after the request's context is gone."""
 
 
@@ -26,7 +26,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer", "answer_headers", "connection", "done_ns", "ended", "escaped", "exceptions", "find_route", "finished", "gone",
+        "answer", "answer_headers", "connection", "done_ns", "ended", "escaped", "exceptions", "find_route",
+        "finished", "gone",
         "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port", "prefix", "query", "raised", "raises",
         "request", "request_headers", "route", "sampled", "samples", "scheme", "server_answers", "span_id",
         "start_ns", "started", "status", "task", "thread", "threads", "trace", "trace_id", "version",
@@ -40,24 +41,24 @@ class Exchange:
         incoming = contexts.parse(next((v for k, v in headers if k.lower() == "traceparent"), ""))
         self.trace_id, self.parent_id = incoming or (contexts.new_id(16), "")
         self.span_id = contexts.new_id(8)
-        self.peer: Optional[str] = facts.get("peer")
-        self.port: Optional[int] = facts.get("port")
+        self.peer: str | None = facts.get("peer")
+        self.port: int | None = facts.get("port")
         self.scheme: str = facts.get("scheme") or "http"
         self.version: str = facts.get("version") or ""
         self.server_answers: bool = facts.get("server_answers", False)
-        self.find_route: Optional[Callable[[], Optional[str]]] = facts.get("find_route")
+        self.find_route: Callable[[], str | None] | None = facts.get("find_route")
         self.request, self.answer = Body(spool), Body(spool)
-        self.status: Optional[int] = None
+        self.status: int | None = None
         self.answer_headers: Headers = ()
         self.done_ns = 0
-        self.ended: Optional[str] = None
-        self.escaped: Optional[dict[str, Any]] = None
+        self.ended: str | None = None
+        self.escaped: dict[str, Any] | None = None
         self.gone = self.finished = False
         self.exceptions: dict[Any, dict[str, Any]] = {}
         self.more_exceptions = 0
         self.raises: list[Any] = []
         self.raised = 0
-        self.route: Optional[str] = None
+        self.route: str | None = None
         self.prefix = ""
         self.sampled = 0
         self.samples: dict[Any, int] = {}
@@ -66,10 +67,10 @@ class Exchange:
         self.task: Any = None
         self.loop: Any = None
         self.connection: Any = None
-        self.trace: Optional[Tuple[str, str]] = None
+        self.trace: tuple[str, str] | None = None
 
     @property
-    def ids(self) -> Tuple[str, str]:
+    def ids(self) -> tuple[str, str]:
         """Trace and span id under which this request is known."""
         return self.trace or (self.trace_id, self.span_id)
 

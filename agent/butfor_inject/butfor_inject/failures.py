@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterator, Optional
+from typing import Any, Iterator
 
 MESSAGE_LIMIT = 8_192
 STACK_LIMIT = 65_536
@@ -36,7 +36,7 @@ def chain(error: BaseException) -> list[BaseException]:
     return links
 
 
-def _beneath(error: BaseException) -> Optional[BaseException]:
+def _beneath(error: BaseException) -> BaseException | None:
     if error.__cause__ is not None:
         return error.__cause__
     if error.__context__ is not None and not error.__suppress_context__:
@@ -47,7 +47,7 @@ def _beneath(error: BaseException) -> Optional[BaseException]:
     return None
 
 
-def place(code: Any, line: Optional[int]) -> list[Any]:
+def place(code: Any, line: int | None) -> list[Any]:
     """`[file, line, qualified function name]` of a code object at a line."""
     name = code.co_filename
     if not name.startswith("<") and not os.path.isabs(name) and os.path.exists(name):

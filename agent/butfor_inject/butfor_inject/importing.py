@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import ModuleSpec
-from typing import Any, Callable, Iterable, Optional, Tuple
+from typing import Any, Callable, Iterable
 
 from butfor_inject.boundaries import attempt
 
@@ -48,7 +48,7 @@ class Hooks:
         else:
             self._hooks.setdefault(name, []).append(hook)
 
-    def add_all(self, hooks: Iterable[Tuple[str, Hook]]) -> None:
+    def add_all(self, hooks: Iterable[tuple[str, Hook]]) -> None:
         """Add several."""
         for name, hook in hooks:
             self.add(name, hook)
@@ -58,7 +58,7 @@ class Hooks:
             if attempt(f"hook {name}", _applied, hook, module):
                 self._hooked(f"{name}:{hook.__name__}")
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """importlib's finder interface."""
         if name not in self._hooks:
             return None
@@ -71,11 +71,11 @@ class Hooks:
         return spec
 
 
-def _following(finder: Hooks, name: str, path: Any, target: Any) -> Optional[ModuleSpec]:
+def _following(finder: Hooks, name: str, path: Any, target: Any) -> ModuleSpec | None:
     for other in sys.meta_path:
         find = getattr(other, "find_spec", None)
         if other is not finder and find is not None:
-            spec: Optional[ModuleSpec] = find(name, path, target)
+            spec: ModuleSpec | None = find(name, path, target)
             if spec is not None:
                 return spec
     return None

@@ -40,9 +40,7 @@ def _write(record: Any) -> None:
     emit(record.name, record.levelno, body, error, int(record.created * 1e9), values)
 
 
-def emit(
-    name: str, level: int, body: str, error: Any, time_ns: int, values: dict[str, Any]
-) -> None:
+def emit(name: str, level: int, body: str, error: Any, time_ns: int, values: dict[str, Any]) -> None:
     """Write one record, bound to the request that the running code serves."""
     exchange = current.get()
     if isinstance(error, BaseException):

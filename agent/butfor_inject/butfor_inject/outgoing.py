@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject.boundaries import attempt
 from butfor_inject.calls import Call, unchunked
@@ -42,7 +42,7 @@ def _nothing(_connection: Any, _result: Any) -> None:
     """Some calls are only watched on the way in."""
 
 
-def _call(connection: Any) -> Optional[Call]:
+def _call(connection: Any) -> Call | None:
     call = connection.__dict__.get("_butfor_call")
     return call if isinstance(call, Call) and not call.finished else None
 
@@ -63,7 +63,7 @@ def _begin(connection: Any, method: str, url: str, *_rest: Any) -> None:
     connection._butfor_stage = "headers"  # noqa: SLF001
 
 
-def _headers(connection: Any, body: Any = None, *_rest: Any) -> None:
+def _headers(connection: Any, *_rest: Any) -> None:
     call = _call(connection)
     if call is None:
         return

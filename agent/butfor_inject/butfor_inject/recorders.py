@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _thread import allocate_lock
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject import raising, records, tracers
 from butfor_inject.boundaries import attempt
@@ -24,9 +24,10 @@ class Recorder:
         self.process = ProcessNotes(self.spool)
         self.sampler = Sampler(self._flush)
 
-    def begin(self, method: str, target: str, headers: Headers, **facts: Any) -> Optional[Exchange]:
+    def begin(self, method: str, target: str, headers: Headers, **facts: Any) -> Exchange | None:
         """Open a server span; None if we failed to."""
-        return attempt("begin", self._begin, method, target, headers, facts)
+        exchange: Exchange | None = attempt("begin", self._begin, method, target, headers, facts)
+        return exchange
 
     def _begin(self, method: str, target: str, headers: Headers, facts: dict[str, Any]) -> Exchange:
         exchange = Exchange(self.spool, method, target, headers, **facts)
@@ -46,7 +47,7 @@ class Recorder:
         span = records.server_span(exchange, finished=False)
         attempt("adopt", lambda: self.spool.span(span, opened=True))
 
-    def end(self, exchange: Optional[Exchange]) -> None:
+    def end(self, exchange: Exchange | None) -> None:
         """Close a server span; a second call does nothing."""
         if exchange is not None and not exchange.finished:
             exchange.finished = True
@@ -77,7 +78,7 @@ class Recorder:
         current.set(None)
 
 
-_recorder: Optional[Recorder] = None
+_recorder: Recorder | None = None
 _lock = allocate_lock()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject import failures
 from butfor_inject.bodies import Body
@@ -37,7 +37,7 @@ def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
     return span
 
 
-def evidence_span(exchange: Exchange) -> Optional[dict[str, Any]]:
+def evidence_span(exchange: Exchange) -> dict[str, Any] | None:
     """Beneath a server span that another tracer writes: what only we saw. None when there is nothing."""
     if not (exchange.exceptions or exchange.samples or exchange.ended):
         return None
@@ -68,7 +68,7 @@ def _facts(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-def _error_type(exchange: Exchange) -> Optional[str]:
+def _error_type(exchange: Exchange) -> str | None:
     if exchange.ended:
         return "timeout" if exchange.ended == "timeout" else "closed"
     if exchange.escaped:

@@ -55,8 +55,8 @@ def choose(arguments: list[str]) -> None:
     options, command = split(arguments)
     interactive = any(not o.startswith("--") and set("ihV?") & set(o[1:]) for o in options)
     if not command or command[0] == "-" or interactive:
-        os.execv(sys.executable, [sys.executable, *arguments])
-    os.execv(sys.executable, [sys.executable, *options, _OWN, "--run", *command])
+        os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - it is what was asked for
+    os.execv(sys.executable, [sys.executable, *options, _OWN, "--run", *command])  # noqa: S606 - the same, through us
 
 
 def run(command: list[str]) -> None:
@@ -85,7 +85,7 @@ def run(command: list[str]) -> None:
 def _run_script(script: str, main: ModuleType) -> None:
     import runpy
 
-    if os.path.isdir(script) or not script.endswith((".py", ".pyw")) and _is_zip(script):
+    if os.path.isdir(script) or (not script.endswith((".py", ".pyw")) and _is_zip(script)):
         runpy.run_path(script, run_name="__main__")
         return
     _first_on_path(os.path.dirname(os.path.realpath(script)))

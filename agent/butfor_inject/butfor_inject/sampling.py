@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from _thread import start_new_thread
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator
 
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import current, thread_number
@@ -161,7 +161,7 @@ def _awaited(awaitable: Any, depth: int) -> Iterator[tuple[Any, int]]:
         depth += 1
 
 
-def _first(value: Any, *names: str) -> Optional[Any]:
+def _first(value: Any, *names: str) -> Any | None:
     for name in names:
         found = getattr(value, name, None)
         if found is not None:

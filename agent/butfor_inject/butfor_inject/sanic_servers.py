@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import copied, current, task_now
@@ -60,7 +60,7 @@ def _begin(request: Any) -> Any:
     return exchange
 
 
-def _route(request: Any) -> Optional[str]:
+def _route(request: Any) -> str | None:
     path = getattr(getattr(request, "route", None), "path", None)
     return None if path is None else "/" + str(path).lstrip("/")
 

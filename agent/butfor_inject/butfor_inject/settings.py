@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Mapping, Optional
+from typing import Mapping
 
 DEFAULT_LIMIT = 33_554_432
 
@@ -25,7 +25,7 @@ def _positive(text: str, otherwise: int) -> int:
     return int(text) if text.isdigit() else otherwise
 
 
-def read(variables: Mapping[str, str]) -> Optional[Settings]:
+def read(variables: Mapping[str, str]) -> Settings | None:
     """The settings, or None when no spool is named: then nothing is captured."""
     spool = variables.get("BUTFOR_SPOOL", "")
     return Settings(spool, variables) if spool else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import Iterable
 
 MARK = ".butfor-shims"
 SHIMS_LIMIT = 500
@@ -126,12 +126,12 @@ def environment(
     spool: Path,
     service: str,
     *,
-    shims: Optional[Path] = None,
+    shims: Path | None = None,
     path: str = os.defpath,
     pythonpath: str = "",
     source_roots: Iterable[Path] = (),
     revision: str = "",
-    payload_limit: Optional[int] = None,
+    payload_limit: int | None = None,
 ) -> dict[str, str]:
     """The variables to set for a process to be captured.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Optional
+from typing import Any
 
 from butfor_inject.settings import Settings
 
@@ -12,7 +12,7 @@ _encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 class Spool:
-    """This process's files in the spool folder; a forked child opens files of its own."""
+    """The process's files in the spool folder; a forked child opens files of its own."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -66,7 +66,7 @@ class Spool:
         """A path for a body that is still being received."""
         return os.path.join(self.bodies, f".{self.pid}-{os.urandom(6).hex()}.tmp")
 
-    def keep(self, digest: str, *, data: Optional[bytes] = None, path: Optional[str] = None) -> None:
+    def keep(self, digest: str, *, data: bytes | None = None, path: str | None = None) -> None:
         """Store a body under its digest: from memory, or by renaming the file at `path`."""
         target = os.path.join(self.bodies, digest)
         if digest in self._known or os.path.exists(target):

@@ -125,7 +125,8 @@ def _watch(connection: Any, exchange: Exchange) -> None:
 
 def _watch_ending(connection: Any, exchange: Exchange) -> None:
     """The client leaves while the handler works, or the handler takes the connection over (websockets)."""
-    lost, detach = getattr(connection, "_on_connection_close", None), getattr(connection, "detach", None)
+    lost: Any = getattr(connection, "_on_connection_close", None)
+    detach: Any = getattr(connection, "detach", None)
 
     def losing() -> Any:
         exchange.client_left()

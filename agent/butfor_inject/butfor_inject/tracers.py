@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Optional, Tuple
+from typing import Any
 
 from butfor_inject import contexts, recorders
 
@@ -34,7 +34,7 @@ def _listen(provider: Any) -> None:
         recorders.recorder().process.write()
 
 
-def ids_now() -> Optional[Tuple[str, str]]:
+def ids_now() -> tuple[str, str] | None:
     """Trace and span id of the tracer's current span, or None."""
     module = sys.modules.get("opentelemetry.trace")
     if module is None:
@@ -43,7 +43,7 @@ def ids_now() -> Optional[Tuple[str, str]]:
     return _ids(context) if context.is_valid else None
 
 
-def _ids(context: Any) -> Tuple[str, str]:
+def _ids(context: Any) -> tuple[str, str]:
     return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 

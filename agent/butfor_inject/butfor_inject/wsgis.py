@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Callable, Iterator
 from urllib.parse import quote
 
 from butfor_inject import inputs
@@ -111,7 +111,7 @@ def _starting(exchange: Exchange, start_response: Any) -> Callable[..., Any]:
 
 
 def _started(exchange: Exchange, status: str, headers: Any, information: Any = None) -> None:
-    exchange.answered(int(status.split()[0]), [(str(k), str(v)) for k, v in headers])
+    exchange.answered(int(status.split(maxsplit=1)[0]), [(str(k), str(v)) for k, v in headers])
     if information and information[1] is not None:
         exchange.remember(information[1], "raised")
 
@@ -164,7 +164,7 @@ class _Result:
     def __init__(self, exchange: Exchange, token: Any, result: Any) -> None:
         self._exchange, self._token = exchange, token
         self._result = result
-        self._pieces: Optional[Iterator[Any]] = None
+        self._pieces: Iterator[Any] | None = None
         self._exhausted = False
 
     def __iter__(self) -> _Result:
@@ -210,7 +210,7 @@ class _SizedResult(_Result):
         return len(self._result)
 
 
-def _conclude(exchange: Exchange, error: Optional[BaseException] = None, exhausted: bool = False) -> None:
+def _conclude(exchange: Exchange, error: BaseException | None = None, exhausted: bool = False) -> None:
     left = isinstance(error, OSError) and exchange.escaped is None
     if left:
         exchange.client_left()

@@ -6,26 +6,25 @@ import sys
 _HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def _load(name, file, package=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - runs on any CPython 3
+def _activate() -> None:
+    """Load our package from its file, not from sys.path, which stays exactly what it is without us."""
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location(name, file, submodule_search_locations=package)
-    module = module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-
-
-def _activate():  # type: ignore[no-untyped-def] # noqa: ANN202 - runs on any CPython 3
-    """Load our package from its file, not from sys.path, which stays exactly what it is without us."""
     package = os.path.dirname(_HERE)
+    file = os.path.join(package, "__init__.py")
+    spec = spec_from_file_location("butfor_inject", file, submodule_search_locations=[package])
+    if spec is None or spec.loader is None:
+        return
     if "butfor_inject" not in sys.modules:
-        _load("butfor_inject", os.path.join(package, "__init__.py"), [package])
+        module = module_from_spec(spec)
+        sys.modules["butfor_inject"] = module
+        spec.loader.exec_module(module)
     from butfor_inject.activating import activate
 
     activate()
 
 
-def _next():  # type: ignore[no-untyped-def] # noqa: ANN202 - runs on any CPython 3
+def _next() -> None:
     """Run the sitecustomize that we stand in front of, if there is one."""
     from importlib.machinery import PathFinder
     from importlib.util import module_from_spec
