@@ -2,14 +2,3 @@
 
 Exit codes: 0 done (for `investigate`: a verdict), 1 our own failure, 2 usage, 3 Inconclusive, 130 interrupted.
 """
-
-from __future__ import annotations
-
-import sys
-
-from butfor.cli.apps import run
-
-
-def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import typer
 
-from butfor.cli import captures, demos, doctors, evaluations, investigations, proofs
+from butfor.cli import doctors, evaluations, investigations
 from butfor.errors import InconclusiveError, InfrastructureError, UserError
 
 EXPECTED = (
@@ -28,10 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demos.demo)
-app.command("capture", context_settings={"allow_interspersed_args": False})(captures.capture)
 app.command("investigate")(investigations.investigate)
-app.command("prove")(proofs.prove)
 app.command("eval")(evaluations.evaluate)
 app.command("doctor")(doctors.doctor)
 
