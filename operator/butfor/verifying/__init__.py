@@ -1,1 +1,5 @@
-"""Checks that a patch must pass before anyone may call it a fix."""
+"""Checks that a patch must pass before it may be called verified."""
+
+from butfor.verifying.verifications import Limits, NewTest, verify
+
+__all__ = ["Limits", "NewTest", "verify"]

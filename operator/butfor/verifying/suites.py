@@ -1,0 +1,106 @@
+"""The service's own tests and the new one, run at bad and with the patch."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from butfor.evidence.runs import Runner, SuiteOutcome, Tree
+from butfor.evidence.verdicts import Check
+from butfor.verifying.comparisons import broken_tests
+
+RETRIES = 2
+UNAVAILABLE = 77
+"""Exit code of our lint script where no configured linter is installed."""
+LINTERS = (
+    (("ruff.toml", ".ruff.toml"), "[tool.ruff", "ruff", "ruff check --no-cache --output-format concise"),
+    ((".flake8",), "[flake8]", "flake8", "flake8"),
+)
+
+
+@dataclass(frozen=True)
+class NewTest:
+    """A test file that fails at bad for the failure's reason and passes with the patch; `script` runs it."""
+
+    path: str
+    content: bytes
+    script: str
+
+
+def own_suite(runner: Runner, bad: Tree, tree: Tree, script: str, out_of_time: Callable[[], bool]) -> Check:
+    """No test that passes on bad fails with the patch; what fails is repeated, for tests can be flaky."""
+    if not script.strip():
+        return Check(name="suite", passed=None, detail="the service description names no test")
+    before = runner.suite(bad, script)
+    if not before.tests and before.exit_code != 0:
+        detail = f"the suite does not pass on bad either (exit code {before.exit_code}): {_last(before)}"
+        return Check(name="suite", passed=None, detail=detail)
+    after = runner.suite(tree, script)
+    wrong, again = _wrong(before, after), 0
+    while wrong and again < RETRIES and not out_of_time():
+        again += 1
+        wrong = [name for name in wrong if name in _wrong(before, runner.suite(tree, script))]
+    if wrong:
+        return Check(name="suite", passed=False, detail=f"failed {again + 1} times: {', '.join(wrong[:10])}")
+    passed = sum(how == "passed" for how in before.tests.values())
+    counted = f"{passed} tests that pass on bad pass" if before.tests else "exit code 0 as on bad"
+    return Check(name="suite", passed=True, detail=counted + (f", some after {again + 1} tries" if again else ""))
+
+
+def _wrong(before: SuiteOutcome, after: SuiteOutcome) -> list[str]:
+    if before.tests:
+        return broken_tests(before, after)
+    return [] if after.exit_code == 0 else [f"exit code {after.exit_code}: {_last(after)}"]
+
+
+def _last(outcome: SuiteOutcome) -> str:
+    lines = [line.strip() for line in outcome.log_tail.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "no output"
+
+
+def new_test(runner: Runner, bad: Tree, tree: Tree, test: NewTest) -> Check:
+    """Fails before (as a failed test, not as an error) and passes after."""
+    outcomes = []
+    for each in (bad, tree):
+        overlay = {**each.overlay, test.path: test.content}
+        outcomes.append(runner.suite(each.model_copy(update={"overlay": overlay}), test.script))
+    before, after = outcomes
+    failed = "failed" in before.tests.values() and "error" not in before.tests.values()
+    if not failed:
+        detail = f"on bad it gave {_summary(before)}, where a failed test is expected"
+        return Check(name="new test", passed=False, detail=detail)
+    if after.exit_code != 0 or "passed" not in after.tests.values():
+        return Check(name="new test", passed=False, detail=f"with the patch it gave {_summary(after)}")
+    return Check(name="new test", passed=True, detail=f"{test.path} fails on bad and passes with the patch")
+
+
+def _summary(outcome: SuiteOutcome) -> str:
+    kinds = sorted(set(outcome.tests.values()))
+    return f"exit code {outcome.exit_code} ({', '.join(kinds) or _last(outcome)})"
+
+
+def linters(runner: Runner, bad: Tree, tree: Tree, read: Callable[[str], bytes | None]) -> Check:
+    """The project's own linter, where one is configured and installed: no more findings than on bad."""
+    changed = [p for p, content in sorted(tree.overlay.items()) if content is not None and p.endswith(".py")]
+    configured = [(name, command) for files, mark, name, command in LINTERS if _configured(read, files, mark)]
+    if not configured or not changed:
+        return Check(name="linters", passed=None, detail="the project configures no linter that is known here")
+    name, command = configured[0]
+    paths = " ".join(shlex.quote(path) for path in changed)
+    script = f"command -v {name} >/dev/null || exit {UNAVAILABLE}\n{command} {paths}\n"
+    after = runner.suite(tree, script, timeout_s=120)
+    if after.exit_code in {UNAVAILABLE, 127, -1}:
+        return Check(name="linters", passed=None, detail=f"{name} is not installed in the service's environment")
+    if after.exit_code == 0:
+        return Check(name="linters", passed=True, detail=f"{name} finds nothing in {len(changed)} files")
+    before = runner.suite(bad, script, timeout_s=120)
+    more = len(after.log_tail.splitlines()) - len(before.log_tail.splitlines())
+    detail = f"{name}: {max(0, more)} more lines of findings than on bad"
+    return Check(name="linters", passed=before.exit_code != 0 and more <= 0, detail=detail)
+
+
+def _configured(read: Callable[[str], bytes | None], files: tuple[str, ...], mark: str) -> bool:
+    if any(read(name) is not None for name in files):
+        return True
+    return any(mark.encode() in (read(name) or b"") for name in ("pyproject.toml", "setup.cfg", "tox.ini"))
