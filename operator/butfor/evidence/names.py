@@ -52,6 +52,15 @@ def statement(text: str) -> str:
     return _clip(_SQL_LIST.sub(f"({MARK})", plain))
 
 
+def operation(kind: str, text: str, *, method: str, route: str, target_: str, statement_: str) -> tuple[str, str]:
+    """Kind (`DB` where there is a statement) and name of the operation that a span is one instance of."""
+    if statement_:
+        return "DB", statement(statement_)
+    if method and (route or target_):
+        return kind or "UNSPECIFIED", f"{method[:16]} {target(route or target_)}"
+    return kind or "UNSPECIFIED", name(text)
+
+
 def _segment(part: str) -> str:
     if _TEMPLATED.match(part):
         return part

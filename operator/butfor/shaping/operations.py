@@ -180,12 +180,10 @@ def _combined(codes: list[Ints]) -> Ints:
 
 
 def _operation(values: tuple[str, ...]) -> Operation:
-    service, kind, name, method, route, target, statement = values
-    if statement:
-        return Operation(service, "DB", names.statement(statement))
-    if method and (route or target):
-        return Operation(service, kind or "UNSPECIFIED", f"{method[:16]} {names.target(route or target)}")
-    return Operation(service, kind or "UNSPECIFIED", names.name(name))
+    service, kind, text, method, route, target, statement = values
+    return Operation(
+        service, *names.operation(kind, text, method=method, route=route, target_=target, statement_=statement)
+    )
 
 
 def _event_families(column: Any) -> dict[int, str]:

@@ -1,1 +1,5 @@
 """From the causal graph to the smallest set of exogenous nodes predicted to heal the failure."""
+
+from butfor.slicing.slices import slice_graph
+
+__all__ = ["slice_graph"]

@@ -1,0 +1,136 @@
+"""Where the failing trace first differs from many healthy ones, and how unusual that is.
+
+What can differ: a span that healthy requests do not have, one that all have and is not there, a span's status, a
+duration beyond every healthy one, and code that no healthy request passed through. Each is dated by when it
+could be known (a span when it starts, its status when it ends): the first is where to look first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from butfor.evidence.graphs import Divergence, Node
+from butfor.graphing import spans
+from butfor.graphing.builders import Builder
+from butfor.graphing.scenes import Place, Scene
+
+MAX_DIVERGENCES = 20
+RARE = 0.05
+_BEYOND = 1.5
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A difference with the moment it could be known; deeper ones first where two are known at once."""
+
+    time: int
+    depth: int
+    span: str
+    detail: str
+    healthy: int
+
+
+def find(builder: Builder, scene: Scene) -> list[Divergence]:
+    """Divergences of the representative, first things first; empty without a healthy population."""
+    if not scene.healthy:
+        return []
+    seen = [*_spans(scene), *_missing(scene)] if scene.scope == "route" else [*_statuses(scene)]
+    ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.span, s.detail))
+    found = [_divergence(builder, scene, s) for s in ordered]
+    return _without_repeats([*found, *_code(builder, scene)])[:MAX_DIVERGENCES]
+
+
+def _spans(scene: Scene) -> Iterator[_Seen]:
+    present = Counter(key for t in scene.healthy for key in {p.key for p in t.places})
+    failed = Counter(key for t in scene.healthy for key in {p.key for p in t.places if p.span.error})
+    longest = _longest(scene)
+    rare = RARE * len(scene.healthy)
+    new: set[str] = set()
+    for place in scene.representative.places:
+        parent = place.key.rpartition(">")[0]
+        if present[place.key] <= rare and place.depth:
+            new.add(place.key)
+            if parent not in new:  # what a new span calls is new as well
+                yield _at(place, place.span.start, "is not called in healthy requests", present[place.key])
+        elif place.span.error and failed[place.key] <= rare:
+            end = place.span.end if place.span.end is not None else place.span.start
+            yield _at(place, end, "fails here and not in healthy requests", failed[place.key])
+        yield from _slow(scene, place, longest)
+
+
+def _statuses(scene: Scene) -> Iterator[_Seen]:
+    """Against other routes only errors can be compared, per operation."""
+    failed = Counter(o for t in scene.healthy for o in {p.span.operation for p in t.places if p.span.error})
+    for place in scene.representative.places:
+        count = failed[place.span.operation]
+        if place.span.error and count <= RARE * len(scene.healthy):
+            end = place.span.end if place.span.end is not None else place.span.start
+            yield _at(place, end, "fails here and not in healthy requests of the service", count)
+
+
+def _longest(scene: Scene) -> dict[str, float]:
+    longest: dict[str, float] = defaultdict(float)
+    for tree in scene.healthy:
+        for place in tree.places:
+            longest[place.key] = max(longest[place.key], place.span.seconds or 0.0)
+    return longest
+
+
+def _slow(scene: Scene, place: Place, longest: dict[str, float]) -> Iterator[_Seen]:
+    bound = _BEYOND * longest.get(place.key, float("inf")) + 0.005
+    last = max((p.span.end or p.span.start for p in scene.representative.places), default=0)
+    end = place.span.end if place.span.end is not None else last
+    took = (end - place.span.start) / 1e9
+    if took > bound:
+        detail = f"takes {took:.3f} s; the slowest healthy one took {longest[place.key]:.3f} s"
+        yield _at(place, place.span.start + int(bound * 1e9), detail, 0)
+
+
+def _missing(scene: Scene) -> Iterator[_Seen]:
+    """What (nearly) all healthy requests call and the failing one does not: known where its parent ended."""
+    present = Counter(key for t in scene.healthy for key in {p.key for p in t.places})
+    mine = {p.key: p for p in scene.representative.places}
+    for key, count in sorted(present.items()):
+        parent = mine.get(key.rpartition(">")[0])
+        if count >= (1 - RARE) * len(scene.healthy) and key not in mine and parent is not None:
+            end = parent.span.end if parent.span.end is not None else parent.span.start
+            name = key.rpartition(">")[2].rpartition("#")[0]
+            yield _at(parent, end, f"does not call {name}, which healthy requests do", len(scene.healthy) - count)
+
+
+def _at(place: Place, time: int, detail: str, healthy: int) -> _Seen:
+    return _Seen(time, place.depth, place.span.id, f"{place.span.service}: {place.span.name} {detail}", healthy)
+
+
+def _divergence(builder: Builder, scene: Scene, seen: _Seen) -> Divergence:
+    number = len(scene.healthy)
+    where = "the same route" if scene.scope == "route" else "the same service: none of this route was healthy"
+    return Divergence(
+        node=spans.node_of(builder, scene, seen.span),
+        detail=f"{seen.detail} ({seen.healthy} of {number} healthy requests of {where})",
+        healthy_traces=number, share_of_healthy=round(seen.healthy / number, 6), evidence=[seen.span],
+    )  # fmt: skip
+
+
+def _code(builder: Builder, scene: Scene) -> list[Divergence]:
+    """The innermost repository frame of each stack that healthy requests never passed through."""
+    number = len(scene.healthy)
+    frames = [n for n in builder.nodes.values() if n.kind == "code" and n.frame and n.frame.in_repository]
+    new = [n for n in frames if n.unusual >= 1 - RARE and "attribute" not in n.facts]
+    return [
+        Divergence(
+            node=node.id, detail=f"{node.label} was not on the stack of any exception or sample of a healthy request",
+            healthy_traces=number, share_of_healthy=round(1 - node.unusual, 6), evidence=node.evidence,
+        )
+        for node in sorted(new, key=_closeness)
+    ]  # fmt: skip
+
+
+def _closeness(node: Node) -> tuple[float, float, str]:
+    return (node.facts.get("distance", 1e9), -node.facts.get("self_share", 0.0), node.id)
+
+
+def _without_repeats(found: list[Divergence]) -> list[Divergence]:
+    return list({(d.node, d.detail): d for d in found}.values())
