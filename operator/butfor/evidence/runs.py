@@ -70,7 +70,10 @@ class Runner(Protocol):
     requests and the healthy ones, and judges.
     """
 
-    runs: int
+    @property
+    def runs(self) -> int:
+        """How many times a tree was executed."""
+        ...
 
     def run(self, tree: Tree, *, healthy: bool = True, keep_telemetry: Path | None = None) -> RunOutcome:
         """Run once. `healthy=False` leaves the healthy requests out (faster; then good means failing ones heal)."""

@@ -48,7 +48,8 @@ def analyse(bundle: Path, symptom: Symptom, history: History | None, without: fr
     with clock.stage("ingest"):
         telemetry = read(open_bundle(bundle))
     with clock.stage("correlate"):
-        timelines = correlate(telemetry, symptom)
+        files = history.repository.files(history.bad) if history else None
+        timelines = correlate(telemetry, symptom, repository_files=files)
     with clock.stage("shape"):
         shaped = shape(timelines)
     with clock.stage("graph"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from butfor.bisecting import bisect
 from butfor.evidence.services import ServiceDescription
 from butfor.evidence.verdicts import PatchSummary
+from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
@@ -38,7 +39,7 @@ class Trial:
     def conduct(self) -> None:
         """Run the stages in order; each stops the way where it cannot tell."""
         runner = self.reproduce()
-        if runner is None:
+        if runner is None or self.is_configuration(runner):
             return
         culprit = self.bisect(runner)
         if culprit is None:
@@ -60,6 +61,8 @@ class Trial:
         report = found.reproduction
         if not report.reproduced or found.runner is None:
             self.clock.progress.note(f"not reproduced: {report.reason}")
+            if found.runner is not None and outcomes.fails_at_both(found):
+                self.intervene(found.runner)
             return None
         self.clock.progress.note(
             f"bad failed in {report.bad_failures} of {report.bad_runs} runs, good in {report.good_failures} of"
@@ -67,6 +70,19 @@ class Trial:
         )
         repro_files.write(report, found.runner, self.question.out / "repro", good=history.good, bad=history.bad)
         return found.runner
+
+    def intervene(self, runner: LocalRunner) -> None:
+        """Where both revisions fail: what heals it, if not code."""
+        with self.clock.stage("intervene"):
+            self.findings.interventions += outcomes.beyond_code(runner, self.analysis, self.history)
+
+    def is_configuration(self, runner: LocalRunner) -> bool:
+        """Whether good's environment alone heals bad; then no commit needs to be looked for."""
+        with self.clock.stage("intervene"):
+            tried = outcomes.configuration(runner, self.history)
+        if tried is not None:
+            self.findings.interventions.append(tried)
+        return tried is not None and bool(tried.healed)
 
     def bisect(self, runner: LocalRunner) -> str | None:
         """The culprit, or None."""
