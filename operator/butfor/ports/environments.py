@@ -159,9 +159,9 @@ class Environments:
         inside, top = self.sandbox.inside, f"/srv/{service.name}"
         venv = inside(folder / "environment", environment_inside(service.name))
         tree = inside(folder / "scratch", top) + "/worktree"
-        source, artifacts = inside(worktree, "/srv/play/source"), inside(folder / "artifacts", "/srv/play/artifacts")
+        source, artifacts = inside(worktree, "/srv/.play/source"), inside(folder / "artifacts", "/srv/.play/artifacts")
         downloads = self.cache / "pip" / service.name
-        env = self._variables(venv, tree, inside(downloads, "/srv/play/pip"))
+        env = self._variables(venv, tree, inside(downloads, "/srv/.play/pip"))
         git = {path: str(path) for path in git_folders(worktree)}
         return self.sandbox.run(
             ["bash", "-e", "-o", "pipefail", "-c", _SETUP, "setup", str(self.interpreter.executable), venv, source,

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.ports import environments, interpreters
-from butfor.ports.sandboxes import Exit, Limits, Sandbox
+from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
 
 _TOOLS = Path(__file__).parent
 _MAXIMUM_OBSERVATION = 256 << 20
@@ -39,21 +39,32 @@ def play(
     """
     folder = folder.resolve()
     out = folder / "out"
-    shutil.rmtree(out, ignore_errors=True)
+    for leftover in ("out", "bodies", "scratch"):
+        shutil.rmtree(folder / leftover, ignore_errors=True)
     out.mkdir(parents=True)
-    mapping = _Mapping(sandbox, folder)
-    (folder / "plan.json").write_text(json.dumps(mapping.plan(plan)))
     try:
-        done = _run(mapping, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S))
-    except InfrastructureError as error:
-        return Observation(folder=folder, spool=out / "spool", started=False, reason=str(error), infrastructure=True)
+        done = _run(plan, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S))
+        sweep(out)
+    except (InfrastructureError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return _failed(reason, out, sandbox, folder, infrastructure=True)
     finally:
-        shutil.rmtree(folder / "scratch", ignore_errors=True)
+        for leftover in ("bodies", "scratch"):
+            shutil.rmtree(folder / leftover, ignore_errors=True)
         (folder / "plan.json").unlink(missing_ok=True)
-    sweep(out)
     if not keep_logs:
         shutil.rmtree(out / "logs", ignore_errors=True)
     return _read(out, done, sandbox, folder)
+
+
+def _failed(
+    reason: str, out: Path, sandbox: Sandbox, folder: Path, *, infrastructure: bool, seconds: float = 0.0
+) -> Observation:
+    (out / "spool").mkdir(exist_ok=True)
+    return Observation(
+        folder=folder, spool=out / "spool", started=False, reason=reason, infrastructure=infrastructure,
+        seconds=seconds, sandbox=sandbox.describe(),
+    )  # fmt: skip
 
 
 class _Mapping:
@@ -63,35 +74,47 @@ class _Mapping:
         self.sandbox, self.folder = sandbox, folder
         self.read_only: dict[Path, str] = {}
         self.scratch: dict[Path, str] = {}
+        self.bodies = folder / "bodies"
+        self.bodies.mkdir()
+        self.bodies.chmod(0o755)
+        self._copied: dict[str, str] = {}
 
     def show(self, host: Path, wanted: str) -> str:
-        """Show a host file or folder read-only inside."""
-        inside = self.sandbox.inside(host.resolve(), wanted)
-        self.read_only[host.resolve()] = inside
-        return inside
+        """Show a host file or folder read-only inside; one that is shown already keeps its place."""
+        real = host.resolve()
+        return self.read_only.setdefault(real, self.sandbox.inside(real, wanted))
 
     def plan(self, plan: Plan) -> dict[str, Any]:
         """The plan as the player reads it."""
         document = plan.model_dump(mode="json")
         document["services"] = [self._service(s) for s in plan.services]
-        for i, request in enumerate(plan.requests):
-            if request.body is not None:
-                document["requests"][i]["body"] = self.show(request.body, f"/srv/play/requests/{i}")
-        for name, answers in plan.stubs.items():
-            for i, answer in enumerate(answers):
-                if answer.body is not None:
-                    document["stubs"][name][i]["body"] = self.show(answer.body, f"/srv/play/stubs/{name}/{i}")
+        for request in document["requests"]:
+            request["body"] = self._body(request["body"])
+        for answer in (a for answers in document["stubs"].values() for a in answers):
+            answer["body"] = self._body(answer["body"])
+        self.show(self.bodies, "/srv/.play/bodies")
         if plan.case is not None:
-            document["case"] = self.show(plan.case, "/srv/play/case")
+            document["case"] = self.show(plan.case, "/srv/.play/case")
         self._tools(document)
         return document
+
+    def _body(self, body: str | None) -> str | None:
+        """A body's place inside; copied, because files of a private bundle are closed to the sandbox's user."""
+        if body is None:
+            return None
+        if body not in self._copied:
+            copy = self.bodies / str(len(self._copied))
+            shutil.copyfile(body, copy)
+            copy.chmod(0o644)
+            self._copied[body] = self.sandbox.inside(copy, f"/srv/.play/bodies/{copy.name}")
+        return self._copied[body]
 
     def _service(self, service: PlannedService) -> dict[str, Any]:
         name = service.name
         top = self.sandbox.inside(self.folder / "scratch" / name, f"/srv/{name}")
         self.scratch[self.folder / "scratch" / name] = top
         places = {
-            "source": self.show(service.worktree, f"/srv/play/sources/{name}"),
+            "source": self.show(service.worktree, f"/srv/.play/sources/{name}"),
             "worktree": f"{top}/worktree", "data": f"{top}/data", "environment_path": None,
         }  # fmt: skip
         if service.environment_path is not None:
@@ -104,29 +127,34 @@ class _Mapping:
             self.show(prefix, str(prefix))
         return {
             "environment_path": self.show(environment, environments.environment_inside(service)),
-            "artifacts": self.show(artifacts, f"/srv/play/artifacts/{service}") if artifacts else None,
+            "artifacts": self.show(artifacts, f"/srv/.play/artifacts/{service}") if artifacts else None,
         }
 
     def _tools(self, document: dict[str, Any]) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
-        self.show(_TOOLS / "players", "/srv/play/players")
+        self.show(_TOOLS / "players", "/srv/.play/players")
         edges = _TOOLS / "edges.py"
-        document["edges"] = self.show(edges, "/srv/play/edges.py") if edges.is_file() else None
+        document["edges"] = self.show(edges, "/srv/.play/edges.py") if edges.is_file() else None
         found = find_spec("butfor_inject")
         package = Path(found.origin).parent if found and found.origin else None
-        document["inject"] = self.show(package, "/srv/play/inject/butfor_inject") if package else None
+        document["inject"] = self.show(package, "/srv/.play/inject/butfor_inject") if package else None
         for prefix in interpreters.interpreter(sys.executable).binds():
             self.show(prefix, str(prefix))
 
 
-def _run(mapping: _Mapping, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) -> Exit:
+def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) -> Exit:
+    mapping = _Mapping(sandbox, folder)
+    document = folder / "plan.json"
+    document.write_text(json.dumps(mapping.plan(plan)))
+    document.chmod(0o644)
     python = str(interpreters.interpreter(sys.executable).executable)
-    player = sandbox.inside(_TOOLS / "players", "/srv/play/players") + "/player.py"
-    plan = mapping.show(folder / "plan.json", "/srv/play/plan.json")
-    inside = sandbox.inside(out, "/srv/play/out")
-    home = sandbox.inside(folder / "scratch" / "home", "/tmp/home")  # noqa: S108 - inside, a tmpfs of its own
+    player = sandbox.inside(_TOOLS / "players", "/srv/.play/players") + "/player.py"
+    inside = sandbox.inside(out, "/srv/.play/out")
+    home = sandbox.inside(folder / "scratch" / "home", HOME)
+    if sandbox.kind == "none":
+        mapping.scratch[Path(home)] = home
     return sandbox.run(
-        [python, "-E", "-s", "-S", "-B", player, plan, inside],
+        [python, "-E", "-s", "-S", "-B", player, mapping.show(document, "/srv/.play/plan.json"), inside],
         env={"HOME": home}, cwd="/", stdout=folder / "player.log", limits=limits,
         read_only=mapping.read_only, writable={out: inside}, scratch=mapping.scratch,
     )  # fmt: skip
@@ -152,27 +180,19 @@ def sweep(folder: Path) -> None:
 
 
 def _read(out: Path, done: Exit, sandbox: Sandbox, folder: Path) -> Observation:
-    spool = out / "spool"
-    spool.mkdir(exist_ok=True)
     if done.cut:
         reason = f"the play was cut off by its {done.cut} limit"
-        return Observation(
-            folder=folder, spool=spool, started=False, reason=reason, seconds=done.seconds, sandbox=sandbox.describe()
-        )
-    path = out / "observation.json"
+        return _failed(reason, out, sandbox, folder, infrastructure=False, seconds=done.seconds)
     try:
-        with path.open("rb") as file:
+        with (out / "observation.json").open("rb") as file:
             # a record that is cut at the bound is no JSON, and so refused
             document = json.loads(file.read(_MAXIMUM_OBSERVATION))
+        (out / "spool").mkdir(exist_ok=True)
         return _observation(document, out, sandbox, folder)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ValidationError) as error:
-        reason = (
-            f"the player's record cannot be read: {str(error).splitlines()[0][:200]}: {_tail(folder / 'player.log')}"
-        )
-        return Observation(
-            folder=folder, spool=spool, started=False, reason=reason, infrastructure=True, seconds=done.seconds,
-            sandbox=sandbox.describe(),
-        )  # fmt: skip
+        said = f"{str(error).splitlines()[0][:200]}: {_tail(folder / 'player.log')}"
+        reason = f"the player's record cannot be read: {said}"
+        return _failed(reason, out, sandbox, folder, infrastructure=True, seconds=done.seconds)
 
 
 def _observation(document: dict[str, Any], out: Path, sandbox: Sandbox, folder: Path) -> Observation:

@@ -94,10 +94,17 @@ def overlay(worktree: Path, files: dict[str, bytes | None]) -> None:
         if mode is not None:
             target.unlink()
         if content is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folders(worktree, target.parent)
             target.write_bytes(content)
-            if mode is not None and stat.S_ISREG(mode):
-                target.chmod(stat.S_IMODE(mode))
+            target.chmod(stat.S_IMODE(mode) if mode is not None and stat.S_ISREG(mode) else 0o644)
+
+
+def _make_folders(worktree: Path, folder: Path) -> None:
+    """Make folders that the sandbox's user may enter, whatever our umask is."""
+    for step in reversed([folder, *folder.parents]):
+        if step.is_relative_to(worktree) and not step.exists():
+            step.mkdir()
+            step.chmod(0o755)
 
 
 def _checked(worktree: Path, path: str) -> Path:
