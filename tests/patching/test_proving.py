@@ -163,10 +163,7 @@ def test_healthy_requests_must_keep_their_answers(tmp_path):
     history = History(tmp_path / "repo")
     good = history.commit("start", app_py="def handle():\n    return 200\n")
     culprit = history.commit("feature", app_py=FEATURE)
-    bad = history.commit(
-        "use",
-        app_py="def handle():\n    return 500\n\n\ndef feature():\n    return 200\n\n\ndef healthy():\n    return feature()\n",
-    )
+    bad = history.commit("use", app_py=FEATURE + "\n\ndef healthy():\n    return feature()\n")
     proof, _ = prove(tmp_path, history, culprit, good, bad)
     assert proof.counterfactual.necessary.held is True
     assert b"def feature" in proof.healing[0].tree.overlay["app.py"]

@@ -44,7 +44,8 @@ def git_bisect_runs(lineage: Lineage, culprit: str, unknown: Iterable[str] = (),
     """Runs that `git bisect run` needs on this graph when revisions fail exactly from `culprit` on.
 
     `unknown` revisions cost a run and are skipped; a good verdict costs `repeats` runs, as it did here.
-    git's own weighting is followed (nearest to half of the candidates); it orders equals by date, so a count may be off by one.
+    git's own weighting is followed (nearest to half of the candidates); it orders equals by date, so a count may be
+    off by one.
     """
     first = lineage.index[culprit]
     skipped = {lineage.index[sha] for sha in unknown if sha in lineage.index}
@@ -65,8 +66,10 @@ def git_bisect_runs(lineage: Lineage, culprit: str, unknown: Iterable[str] = (),
 
 
 def _halfway(lineage: Lineage, left: int, tried: set[int]) -> int | None:
-    """Git's choice: the first revision found within one of half (merges are weighed first, starts of strands are
-    not asked), else the one nearest to half. None: only the newest one, known bad, is left to try.
+    """Git's choice; None: only the newest one, known bad, is left to try.
+
+    The first revision found within one of half (merges are weighed first, starts of strands are not asked),
+    else the one nearest to half.
     """
     total = left.bit_count()
     newest = left.bit_length() - 1
