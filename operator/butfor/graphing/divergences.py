@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from butfor.evidence.graphs import Divergence, Node
 from butfor.graphing import spans
@@ -23,13 +23,17 @@ _BEYOND = 1.5
 
 @dataclass(frozen=True)
 class _Seen:
-    """A difference with the moment it could be known; deeper ones first where two are known at once."""
+    """A difference with the moment it could be known.
+
+    Where two are known at once the deeper one is first, and what happened before what did not happen after it.
+    """
 
     time: int
     depth: int
     span: str
     detail: str
     healthy: int
+    absent: bool = False
 
 
 def find(builder: Builder, scene: Scene) -> list[Divergence]:
@@ -37,7 +41,7 @@ def find(builder: Builder, scene: Scene) -> list[Divergence]:
     if not scene.healthy:
         return []
     seen = [*_spans(scene), *_missing(scene)] if scene.scope == "route" else [*_statuses(scene)]
-    ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.span, s.detail))
+    ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.absent, s.span, s.detail))
     found = [_divergence(builder, scene, s) for s in ordered]
     return _without_repeats([*found, *_code(builder, scene)])[:MAX_DIVERGENCES]
 
@@ -97,7 +101,8 @@ def _missing(scene: Scene) -> Iterator[_Seen]:
         if count >= (1 - RARE) * len(scene.healthy) and key not in mine and parent is not None:
             end = parent.span.end if parent.span.end is not None else parent.span.start
             name = key.rpartition(">")[2].rpartition("#")[0]
-            yield _at(parent, end, f"does not call {name}, which healthy requests do", len(scene.healthy) - count)
+            detail = f"does not call {name}, which healthy requests do"
+            yield replace(_at(parent, end, detail, len(scene.healthy) - count), absent=True)
 
 
 def _at(place: Place, time: int, detail: str, healthy: int) -> _Seen:

@@ -118,7 +118,8 @@ def _alike(place: Place, healthy: Place) -> bool:
 def _add_edges(builder: Builder, tree: Tree, kept: set[str]) -> None:
     siblings: dict[str, list[Span]] = defaultdict(list)
     root = tree.request.span
-    parents = {place.span.id: place.span.parent for place in tree.places}
+    # without the root, whose parent may be below it where parents run in a circle
+    parents = {place.span.id: place.span.parent for place in tree.places[1:]}
     for place in tree.places[1:]:
         if place.span.id in kept:
             up = _nearest(place.span.parent, parents, kept)
