@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +9,9 @@ from butfor.evidence.graphs import CausalGraph, Shape, Slice
 from butfor.evidence.suspects import Ranking
 from butfor.evidence.timelines import Timelines
 from butfor.evidence.verdicts import Verdict
+from butfor.reporting.jobs import ci_files, readme
+from butfor.reporting.sentences import headline
+from butfor.reporting.writing import write
 
 
 @dataclass(frozen=True)
@@ -27,17 +28,11 @@ class Material:
 
 
 def report(verdict: Verdict, material: Material, out: Path) -> None:
-    """Write the folder `out`."""
+    """Write the folder `out`: verdict.json, report.html, README.txt, the patch and the jobs, where there are any."""
+    files = {"verdict.json": verdict.model_dump_json(indent=2) + "\n", "README.txt": readme(verdict, headline(verdict))}
+    if verdict.reproduction.path:
+        files |= ci_files()
     if material.patch:
         write(out / "patch.diff", material.patch)
-    write(out / "verdict.json", verdict.model_dump_json(indent=2).encode() + b"\n")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Write to a temporary sibling, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(name).chmod(0o644)
-    Path(name).replace(path)
+    for name, text in files.items():
+        write(out / name, text.encode())

@@ -1,0 +1,58 @@
+"""The verdict in words: the headline, and what a claim means."""
+
+from __future__ import annotations
+
+from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.verdicts import Claim, Verdict
+
+CLAIMS = {
+    "Proved": "Runs show it: the failure begins with this change, goes away without it, and comes with it.",
+    "Bisected": "Runs show that the failure begins with this commit; that it is the cause alone is not shown.",
+    "Suspected": "The evidence points here, but no run has shown it yet.",
+    "None": "Nothing is claimed.",
+}
+
+
+def symptom(predicate: FailurePredicate | None) -> str:
+    """Return the failure in a few words, e.g. `GET /pay ending in status 500 with KeyError`."""
+    if predicate is None:
+        return "the failure"
+    text = f"{predicate.method} {predicate.route}"
+    if predicate.ended:
+        text += {"timeout": " timing out", "closed": " being cut off", "truncated": " breaking off"}[predicate.ended]
+    elif predicate.status is not None:
+        text += f" answering {predicate.status}"
+    elif predicate.slower_than_s is not None:
+        text += f" taking more than {predicate.slower_than_s:g} s"
+    elif predicate.answer:
+        text += " giving another answer"
+    if predicate.exception_types:
+        text += f" with {predicate.exception_types[0]}"
+    return text
+
+
+def headline(verdict: Verdict) -> str:
+    """Return the one sentence that an engineer on call reads first."""
+    what = symptom(verdict.predicate)
+    if verdict.outcome == "Inconclusive":
+        return f"Not decided: what causes {what}"
+    top = verdict.suspects[0] if verdict.suspects else None
+    where = verdict.functions[0].name if verdict.functions else ""
+    name = (
+        f"commit {top.commit[:12]} \N{LEFT DOUBLE QUOTATION MARK}{top.subject}\N{RIGHT DOUBLE QUOTATION MARK}"
+        if (top and verdict.outcome in ("CodeChange", "ConfigChange"))
+        else {"Dependency": "the answer of a dependency", "Resource": "a resource limit"}.get(
+            verdict.outcome, "a change"
+        )
+    )
+    name += f" ({where})" if where and top else ""
+    if verdict.claim == "Proved":
+        return f"But for {name}, {what} would not have happened"
+    if verdict.claim == "Bisected":
+        return f"{what[0].upper()}{what[1:]} begins with {name}"
+    return f"Suspected: {name} causes {what}"
+
+
+def held(claim: Claim) -> str:
+    """Return `yes`, `no` or `cannot tell`."""
+    return {True: "yes", False: "no", None: "cannot tell"}[claim.held]
