@@ -1,0 +1,93 @@
+"""`butfor prove`: replay what a verdict claims, on a machine that never saw the incident."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from butfor.errors import UserError
+from butfor.ports.repositories import Repository
+from butfor.ports.sandboxes import detect
+from butfor.ports.watches import Limits
+from butfor.reporting.proofs import Answer, Proof, Replay, Runner, copy_reproduction, exit_code, read_folder
+from butfor.reproducing.files import TEMPLATES
+
+ANSWERS: dict[int, Answer] = {0: "good", 1: "bad"}
+WORDS = {True: "held", False: "not held", None: "cannot tell"}
+SECONDS = 3600.0
+
+
+def prove(
+    out: Annotated[Path, typer.Argument(help="the folder that butfor investigate wrote")],
+    repo: Annotated[Path, typer.Option(help="a clone of the repository; it is only read")],
+    repeats: Annotated[int, typer.Option(min=1, max=100, help="runs of each end of the range, and of the patch")] = 3,
+    good: Annotated[str | None, typer.Option(help="the good revision (default: the reproduction's)")] = None,
+    bad: Annotated[str | None, typer.Option(help="the bad revision (default: the reproduction's)")] = None,
+) -> int:
+    """Replay every claim of a verdict from its reproduction, its patch and the revisions; counts are not trusted.
+
+    Exit code 0: all that is claimed held. 1: something did not hold. 3: cannot tell. 2: usage.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    folder = read_folder(out, good, bad)
+    with Repository(repo) as repository, tempfile.TemporaryDirectory(prefix="butfor-prove-") as scratch:
+        reproduction = Path(scratch) / "repro"
+        copy_reproduction(out, reproduction)
+        console.print(f"sandbox: {detect().describe()}", markup=False)
+        proofs = []
+        for proof in Replay(folder, repository, runner(reproduction, repository), repeats).proofs():
+            proofs.append(proof)
+            _show(console, proof)
+    return exit_code(proofs)
+
+
+def runner(reproduction: Path, repository: Repository) -> Runner:
+    """How this reproduction is run: as it is where it isolates tests itself, in a sandbox where it is another's."""
+    script = reproduction / "run"
+    if not script.is_file():
+        raise UserError("the folder has no repro/run; give the folder that butfor investigate wrote")
+    if script.read_bytes() == (TEMPLATES / "run.txt").read_bytes():
+        return lambda commit: _own(script, commit, repository)
+    return lambda commit: _foreign(script, commit, repository)
+
+
+def _own(script: Path, commit: str, repository: Repository) -> Answer:
+    """Run butfor's own script, which runs setup and test in a sandbox."""
+    command = [sys.executable, "-I", str(script), commit, "--repo", str(repository.path)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True, cwd=script.parent,
+    )  # fmt: skip
+    try:
+        return ANSWERS.get(process.wait(timeout=SECONDS), "cannot tell")
+    except subprocess.TimeoutExpired:
+        return "cannot tell"
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)  # it removes its folders, and its sandboxes end with it
+            process.wait()
+
+
+def _foreign(script: Path, commit: str, repository: Repository) -> Answer:
+    """Run a script that butfor did not write: no network, nothing of the user's, nothing kept between runs."""
+    seen = {path: str(path) for path in (script.parent, repository.path, repository.source)}
+    with tempfile.TemporaryDirectory(prefix="butfor-log-") as folder:
+        ended = detect().run(
+            ["python3", "-I", str(script), commit, "--repo", str(repository.path)], env={}, cwd=str(script.parent),
+            stdout=Path(folder) / "log", read_only=seen, limits=Limits(seconds=600.0),
+        )  # fmt: skip
+    return "cannot tell" if ended.cut else ANSWERS.get(ended.code, "cannot tell")
+
+
+def _show(console: Console, proof: Proof) -> None:
+    console.print(f"{WORDS[proof.held]:12} {proof.name}: {proof.method}", markup=False)
+    for line in proof.details:
+        console.print(f"{'':12} {line}", markup=False)
