@@ -220,7 +220,7 @@ def test_multipart_text_parts_and_files() -> None:
         ("multipart/form-data; boundary=x", "", b"--x\r\nno end"),
         ("image/png", "", b"\x89PNG\r\n\x1a\n\x00\x00"),
         ("text/plain", "br", b"\x0b\x02\x80abc\x03"),
-        ("text/plain", "gzip", gzip.compress(b"x" * 100)[:-9]),
+        ("text/plain", "gzip", gzip.compress(b"x" * 100, mtime=0)[:-9]),
         ("", "", b"\x00\x01\x02"),
     ],
 )
@@ -236,7 +236,7 @@ def test_what_cannot_be_read_is_dropped_and_said(kind: str, encoding: str, body:
 
 
 def test_gzip_bodies_are_redacted_inside() -> None:
-    body = gzip.compress(b'{"password": "hunter22x", "a": 1}')
+    body = gzip.compress(b'{"password": "hunter22x", "a": 1}', mtime=0)
     headers = [("content-type", "application/json"), ("content-encoding", "gzip")]
     _, _, answered = redact(Redactor(), payload(answer_headers=headers), None, body)
     assert answered is not None

@@ -97,6 +97,9 @@ class _Writing:
         self._lines("spans", self._spans())
         for kind in ("logs", "metrics"):
             self._lines(kind, self.spool.documents(kind, ROOTS[kind]))
+        metrics = self.folder / "metrics.otlp.jsonl"
+        if metrics.stat().st_size == 0:
+            metrics.unlink()  # most services send none; spans and logs are always looked for
         (self.folder / "payloads").mkdir()
         with (self.folder / "payloads" / "index.jsonl").open("w") as index:
             index.writelines(self._payload(p).model_dump_json() + "\n" for p in self.payloads)

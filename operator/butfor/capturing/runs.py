@@ -1,0 +1,205 @@
+"""One capture of a command from its first line to its bundle; what it says goes to `say`, line by line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+
+from butfor.capturing import commands
+from butfor.capturing.bundles import Privacy, write_bundle
+from butfor.capturing.checkouts import Checkout
+from butfor.capturing.drafts import draft
+from butfor.capturing.facts import Facts
+from butfor.capturing.losses import Losses
+from butfor.capturing.redactions import Redactor
+from butfor.capturing.sessions import Session, signals
+from butfor.capturing.sightings import Seen, Sightings
+from butfor.capturing.spools import Spool
+from butfor.capturing.watching import Watch
+from butfor.errors import UserError
+from butfor.evidence.bundles import CapturedService
+from butfor.evidence.services import ServiceDescription
+
+DESCRIPTION = "butfor.yaml"
+_STEP_S = 0.1
+
+
+class Receiver(Protocol):
+    """Whatever receives OTLP into the spool."""
+
+    grpc_port: int
+    http_port: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for. Without `argv` the description's `run` is started. Ends: seconds, requests."""
+
+    name: str
+    argv: list[str]
+    checkout: Checkout
+    directory: Path
+    description: ServiceDescription | None = None
+    privacy: Privacy = "redacted"
+    allow: list[str] = field(default_factory=list)
+    listen: int | None = None
+    target: int | None = None
+    seconds: float | None = None
+    requests: int | None = None
+
+
+class Capture:
+    """A command that is captured. `scratch` is a private folder that is gone afterwards."""
+
+    def __init__(self, wish: Wish, scratch: Path, receiver: Receiver, say: Callable[[str], None]) -> None:
+        self.wish, self._scratch, self._receiver, self._say = wish, scratch, receiver, say
+        self.spool = scratch / "spool"
+        self.seen = Seen()
+        self._notes: list[str] = []
+        self._start_ns = time.time_ns()
+        self._code: int | None = None
+        self._ports: set[int] = set()
+
+    def run(self) -> None:
+        """Start, follow, and stop at the end that was asked for."""
+        wish = self.wish
+        argv = wish.argv or ["bash", "-e", "-o", "pipefail", "-c", wish.description.run if wish.description else ""]
+        described = wish.description is not None and not wish.argv and "PORT" in wish.description.run
+        planned = commands.plan(argv, wish.listen, wish.target, uses_port=described)
+        self._environment = {**self._doors(), **self._described()}
+        self._start(planned)
+        try:
+            self._first_lines()
+            self._follow()
+        finally:
+            self._session.stop()
+
+    def _start(self, command: commands.Command) -> None:
+        self._session = Session(command, self._environment, self.spool, self.wish.name, self.wish.directory)
+        self._session.start()
+
+    def _doors(self) -> dict[str, str]:
+        return commands.environment(
+            os.environ, self.spool, self.wish.name,
+            roots=[self.wish.checkout.root], revision=self.wish.checkout.revision,
+            otlp=f"http://127.0.0.1:{self._receiver.http_port}", shims=self._scratch / "shims",
+        )  # fmt: skip
+
+    def _described(self) -> dict[str, str]:
+        """What a description's scripts find in their environment, after its `prepare`."""
+        description = self.wish.description
+        if description is None:
+            return {}
+        data = self._scratch / "data"
+        data.mkdir()
+        found = {"DATA": str(data), "WORKTREE": str(self.wish.checkout.root), "CASE": str(self._scratch)}
+        variables = {**description.environment, **found}
+        if description.prepare and not self.wish.argv:
+            script = ["bash", "-e", "-o", "pipefail", "-c", description.prepare]
+            done = subprocess.run(script, env={**os.environ, **variables}, cwd=self.wish.directory, check=False)
+            if done.returncode:
+                raise UserError(
+                    f"`prepare` of {description.name} ended with {done.returncode}; correct the description"
+                )
+        return variables
+
+    def _follow(self) -> None:
+        sightings, watch = Sightings(self.spool), Watch(self._session.command, self.spool)
+        until = None if self.wish.seconds is None else time.monotonic() + self.wish.seconds
+        with signals(self._forward) as asked:
+            while not asked and not self._over(until):
+                time.sleep(_STEP_S)
+                before, self.seen = self.seen.requests, sightings.look()
+                if not before and self.seen.requests:
+                    self._say(f"first request seen: {self.seen.first}")
+                self._advised(watch)
+            self._session.stop(asked[0] if asked else signal.SIGTERM)
+        self.seen = sightings.look()
+        own = self._session.command.port
+        self._ports = watch.ports | self.seen.ports | ({own} if own else set())
+
+    def _forward(self, number: int) -> None:
+        self._session.forward(number)  # whichever session runs by then
+
+    def _over(self, until: float | None) -> bool:
+        self._code = self._session.ended()
+        if self._session.edge_failed():
+            self._notes.append("the recording proxy ended early; what came after it is missing")
+            return True
+        enough = self.wish.requests is not None and self.seen.requests >= self.wish.requests
+        return self._code is not None or enough or (until is not None and time.monotonic() > until)
+
+    def _advised(self, watch: Watch) -> None:
+        advice = watch.advice(self._session.group, self.seen)
+        if advice is None:
+            return
+        self._say(advice.line)
+        self._notes.append(advice.line)
+        if advice.command is not None:
+            self._session.stop()
+            self._start(advice.command)
+            watch.restarted(advice.command, self.seen)
+
+    def write(self, place: Path) -> None:
+        """Write the bundle, with a description, and say what is in it."""
+        wish = self.wish
+        if wish.checkout.changed:
+            self._notes.append(
+                f"the worktree holds changes that are in no commit: what ran is not {wish.checkout.revision}"
+            )
+        known = CapturedService(
+            name=wish.name, command=wish.argv, directory=str(wish.directory), revision=wish.checkout.revision or None,
+            source_roots=[str(wish.checkout.root)],
+        )  # fmt: skip
+        write_bundle(
+            self.spool, place, services=[known], privacy=wish.privacy, start_ns=self._start_ns, end_ns=time.time_ns(),
+            notes=self._notes, redactor=Redactor(allow=wish.allow) if wish.privacy == "redacted" else None,
+            extra={DESCRIPTION: self._description(known)},
+        )  # fmt: skip
+        self._last_lines(place)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the command failed by itself before it served a request."""
+        return self._code not in {None, 0} and not self.seen.requests
+
+    def _description(self, known: CapturedService) -> str:
+        if self.wish.description is not None:
+            return yaml.safe_dump(self.wish.description.model_dump(exclude_defaults=True), sort_keys=False)
+        spool = Spool(self.spool, Losses())
+        service = Facts([known], spool.facts("process")).services()[0]
+        root, directory = self.wish.checkout.root, self.wish.directory
+        return draft(service, self.wish.argv, spool.payloads(), root=root, directory=directory, ports=self._ports)
+
+    def _first_lines(self) -> None:
+        bodies = "raw values" if self.wish.privacy == "local" else "secrets replaced by fakes"
+        self._say(
+            f"capturing {self.wish.name}: requests, answers and calls with their bodies ({bodies}), exceptions, logs, "
+            f"slow stacks, OTLP on 127.0.0.1:{self._receiver.grpc_port} (gRPC) and :{self._receiver.http_port} (HTTP); "
+            "not captured: kernel events, environment variables, databases"
+        )
+        command = self._session.command
+        if command.front:
+            self._say(f"send requests to http://127.0.0.1:{command.front} (recording proxy before port {command.port})")
+
+    def _last_lines(self, place: Path) -> None:
+        seen = self.seen
+        self._say(
+            f"seen: {seen.requests} requests, {seen.failures} of them failed; "
+            f"{seen.server_spans} server spans from inside, {seen.edge.total()} from the proxy"
+        )
+        for (kind, source), count in seen.exceptions.most_common(5):
+            self._say(f"  {count} x {kind} (source: {source})")
+        if not seen.requests:
+            self._say("no request was seen: send some while it runs, or write '$PORT' in the command for a proxy")
+        self._say(f"bundle: {place}")
+        if self.wish.description is None:
+            self._say(f"draft service description: {DESCRIPTION} in the bundle; check it before investigating")

@@ -1,0 +1,83 @@
+"""`butfor capture`: run a service as its user runs it, and write down what it did as a bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from butfor.capturing.bundles import check_place
+from butfor.capturing.checkouts import checkout
+from butfor.capturing.runs import Capture, Wish
+from butfor.errors import UserError
+from butfor.evidence.services import ServiceDescription
+from butfor.ingesting import receivers
+from butfor.investigating.descriptions import parse
+
+
+def capture(
+    command: Annotated[list[str] | None, typer.Argument(help="starts the service; after --")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder or FILE.tar.zst; default out/NAME/bundle")] = None,
+    name: Annotated[str | None, typer.Option(help="service.name; default: the repository's folder")] = None,
+    privacy: Annotated[
+        str, typer.Option(help="redacted: fakes for secrets; local: raw, files of mode 0600")
+    ] = "redacted",
+    allow_field: Annotated[list[str] | None, typer.Option(help="a field that is kept as it is; repeatable")] = None,
+    listen: Annotated[int | None, typer.Option(help="port of a recording proxy before the service")] = None,
+    target: Annotated[int | None, typer.Option(help="the service's own port behind the proxy")] = None,
+    for_: Annotated[float | None, typer.Option("--for", help="end after so many seconds")] = None,
+    requests: Annotated[int | None, typer.Option(help="end after so many requests")] = None,
+    service: Annotated[Path | None, typer.Option(help="service description; its run serves without a command")] = None,
+    otlp_grpc: Annotated[int, typer.Option(help="port for OTLP over gRPC; 0: a free one")] = 0,
+    otlp_http: Annotated[int, typer.Option(help="port for OTLP over HTTP; 0: a free one")] = 0,
+) -> int:
+    """Run a service, look into it with no change to its code, and write a capture bundle when it ends.
+
+    It ends when the command does, with Ctrl-C, or as --for and --requests say. '$PORT' in the command is a port
+    of ours behind a recording proxy.
+    """
+    description = _described(service) if service else None
+    here = checkout(Path.cwd())
+    if not command and description is None:
+        raise UserError("nothing to run; give the command that starts the service: butfor capture -- CMD")
+    directory = Path.cwd() if command or description is None else (here.root / description.directory).resolve()
+    wish = Wish(
+        name=name or (description.name if description else here.name), argv=command or [], checkout=here,
+        directory=directory, description=description, privacy=_privacy(privacy), allow=allow_field or [],
+        listen=listen, target=target, seconds=for_, requests=requests,
+    )  # fmt: skip
+    place = out or Path("out") / wish.name / "bundle"
+    check_place(place)
+    return _captured(wish, place, otlp_grpc, otlp_http)
+
+
+def _captured(wish: Wish, place: Path, grpc_port: int, http_port: int) -> int:
+    """Exit code 1 where the command failed by itself before any request; else 0."""
+    with tempfile.TemporaryDirectory(prefix="butfor-capture-", ignore_cleanup_errors=True) as scratch:
+        (Path(scratch) / "spool").mkdir(mode=0o700)
+        receiver = receivers.start(Path(scratch) / "spool", grpc_port, http_port)
+        work = Capture(wish, Path(scratch), receiver, lambda line: typer.echo(line, err=True))
+        try:
+            work.run()
+        finally:
+            receiver.stop()
+        work.write(place)
+    return 1 if work.failed else 0
+
+
+def _privacy(given: str) -> Literal["redacted", "local"]:
+    if given not in {"redacted", "local"}:
+        raise UserError(f"--privacy {given}: give redacted or local")
+    return "local" if given == "local" else "redacted"
+
+
+def _described(file: Path) -> ServiceDescription:
+    try:
+        found = parse(file.read_bytes(), str(file))
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; give --service FILE") from error
+    if len(found) != 1:
+        raise UserError(f"{file} describes {len(found)} services; give a file with one")
+    return found[0]
