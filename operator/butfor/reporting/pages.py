@@ -1,0 +1,57 @@
+"""report.html: one file that needs no network, no script, and shows no captured value."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from importlib import resources
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup
+
+from butfor.evidence.verdicts import Verdict
+from butfor.reporting.diffs import files_of
+from butfor.reporting.materials import Material
+from butfor.reporting.sentences import CLAIMS, headline, held, symptom
+from butfor.reporting.slices import drawing
+from butfor.reporting.waterfalls import waterfalls
+
+MAX_SUSPECTS = 12
+
+
+def page(verdict: Verdict, material: Material) -> str:
+    """Return the page. Everything in it is escaped; the policy allows its one style sheet and nothing else."""
+    here = resources.files("butfor.reporting")
+    css = (here / "report.css").read_text(encoding="utf-8")
+    template = (here / "report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, finalize=visible,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["held"] = held
+    return environment.get_template("page").render(_context(verdict, material, css))
+
+
+def visible(value: Any) -> Any:
+    """Return text with control and direction-changing characters made visible, so that nothing is disguised."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\u{ord(one):04x}" for one in value)
+
+
+def _context(verdict: Verdict, material: Material, css: str) -> dict[str, Any]:
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    top = verdict.suspects[: MAX_SUSPECTS if verdict.claim != "Proved" else 6]
+    revision = verdict.bisection.first_bad or (material.ranking.bad or "REV")
+    return {
+        "v": verdict, "m": material, "css": Markup(css), "digest": digest, "headline": headline(verdict),  # noqa: S704  # our own file
+        "meaning": CLAIMS[verdict.claim], "symptom": symptom(verdict.predicate), "suspects": top,
+        "waterfalls": waterfalls(material.timelines, material.cut), "paths": drawing(material.graph, verdict.slice),
+        "culprit_files": files_of(material.culprit_diff, verdict.functions),
+        "patch_files": files_of(material.patch.decode("utf-8", "replace"), []),
+        "command": f"{shlex.quote((verdict.reproduction.path or 'repro') + '/run')} {shlex.quote(revision)} --repo .",
+        "total": sum(verdict.timings.values()), "longest": max(verdict.timings.values(), default=1.0) or 1.0,
+        "labels": {node.id: node.label for node in material.graph.nodes},
+    }  # fmt: skip

@@ -1,0 +1,84 @@
+"""A failing trace beside a healthy one of the same route, as bars. Names and times only, never attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from butfor.evidence.graphs import Slice
+from butfor.evidence.timelines import RequestSeen, Timelines
+
+MAX_SPANS = 40
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A span: `left` and `width` in thousandths of its trace. `ended` is False where it never finished."""
+
+    name: str
+    service: str
+    depth: int
+    left: float
+    width: float
+    milliseconds: float
+    error: bool
+    ended: bool
+    on_slice: bool
+    exceptions: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """One trace."""
+
+    title: str
+    failed: bool
+    milliseconds: float
+    bars: list[Bar]
+    left_out: int
+
+
+def waterfalls(timelines: Timelines, cut: Slice) -> list[Waterfall]:
+    """Return the first failing trace and a healthy one, of the same route where there is one."""
+    failing = [timelines.requests[index] for index in timelines.failing[:1]]
+    healthy = [timelines.requests[index] for index in timelines.healthy]
+    route = failing[0].route if failing else None
+    healthy.sort(key=lambda one: one.route != route)
+    on_slice = {part for path in cut.paths for name in path for part in name.split(":")[1:]}
+    return [_waterfall(timelines, one, on_slice) for one in failing + healthy[:1]]
+
+
+def _waterfall(timelines: Timelines, request: RequestSeen, on_slice: set[str]) -> Waterfall:
+    trace = request.span.partition("/")[0]
+    rows = [row for row in timelines.spans.to_pylist() if row["trace_id"] == trace]
+    start = min((row["start_ns"] for row in rows), default=0)
+    end = max([row["end_ns"] or row["start_ns"] for row in rows], default=start)
+    scale = max(end - start, 1)
+    seen = _exceptions(timelines)
+    bars = [_bar(row, start, scale, seen, on_slice) for row in rows[:MAX_SPANS]]
+    ended = request.ended or request.status or "no status"
+    title = f"{request.method} {request.route}: {ended}"
+    return Waterfall(title, request.failed, scale / 1e6, bars, max(len(rows) - MAX_SPANS, 0))
+
+
+def _exceptions(timelines: Timelines) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for request in timelines.requests:
+        for one in request.exceptions:
+            place = f" at {one.frames[-1].file}:{one.frames[-1].line}" if one.frames else ""
+            text = f"{one.types[0] if one.types else 'exception'}{place}"
+            if text not in found.setdefault(one.span, []):
+                found[one.span].append(text)
+    return found
+
+
+def _bar(row: dict[str, object], start: int, scale: int, seen: dict[str, list[str]], on_slice: set[str]) -> Bar:
+    identity, began, ended = f"{row['trace_id']}/{row['span_id']}", row["start_ns"], row["end_ns"]
+    assert isinstance(began, int)
+    length = max(ended - began, 0) if isinstance(ended, int) else max(start + scale - began, 0)
+    depth = row.get("depth")
+    return Bar(
+        name=str(row["name"]), service=str(row["service"]), depth=min(depth if isinstance(depth, int) else 0, 8),
+        left=round((began - start) * 1000 / scale, 1), width=max(round(length * 1000 / scale, 1), 3.0),
+        milliseconds=length / 1e6, error=row["status"] == "ERROR", ended=ended is not None,
+        on_slice=identity in on_slice, exceptions=seen.get(identity, [])[:5],
+    )  # fmt: skip
