@@ -58,6 +58,7 @@ def _same_file(reference: str, name: str) -> bool:
 
 
 def _mark(file: FileDiff, functions: Sequence[FunctionRef]) -> None:
-    names = {one.name.rpartition(".")[2] for one in functions if _same_file(one.file, file.name)}
-    pattern = re.compile(r"\bdef (?:" + "|".join(map(re.escape, sorted(names))) + r")\b")
+    here = [one.name.split(".")[-2:] for one in functions if _same_file(one.file, file.name)]
+    names = "|".join(sorted({re.escape(part) for parts in here for part in parts}))
+    pattern = re.compile(rf"\b(?:def|class) (?:{names})\b")
     file.lines = [("named" if pattern.search(text) else kind, text) for kind, text in file.lines]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from butfor.evidence.verdicts import Verdict
 from butfor.reporting.diffs import files_of
 from butfor.reporting.materials import Material
-from butfor.reporting.sentences import CLAIMS, headline, held, symptom
+from butfor.reporting.sentences import CLAIMS, headline, masked, symptom, visible
 from butfor.reporting.slices import drawing
 from butfor.reporting.waterfalls import waterfalls
 
@@ -27,18 +27,15 @@ def page(verdict: Verdict, material: Material) -> str:
     css = (here / "report.css").read_text(encoding="utf-8")
     template = (here / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(
-        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, finalize=visible,
+        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, finalize=_shown,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["held"] = held
+    environment.filters["masked"] = masked
     return environment.get_template("page").render(_context(verdict, material, css))
 
 
-def visible(value: Any) -> Any:
-    """Return text with control and direction-changing characters made visible, so that nothing is disguised."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\u{ord(one):04x}" for one in value)
+def _shown(value: Any) -> Any:
+    return value if not isinstance(value, str) or isinstance(value, Markup) else visible(value)
 
 
 def _context(verdict: Verdict, material: Material, css: str) -> dict[str, Any]:
@@ -53,5 +50,4 @@ def _context(verdict: Verdict, material: Material, css: str) -> dict[str, Any]:
         "patch_files": files_of(material.patch.decode("utf-8", "replace"), []),
         "command": f"{shlex.quote((verdict.reproduction.path or 'repro') + '/run')} {shlex.quote(revision)} --repo .",
         "total": sum(verdict.timings.values()), "longest": max(verdict.timings.values(), default=1.0) or 1.0,
-        "labels": {node.id: node.label for node in material.graph.nodes},
     }  # fmt: skip

@@ -12,13 +12,15 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from git.exc import GitCommandError
 from pydantic import ValidationError
 
-from butfor.errors import InfrastructureError, UserError
+from butfor.errors import InconclusiveError, InfrastructureError, UserError
 from butfor.evidence.runs import Tree
 from butfor.evidence.verdicts import Verdict
 from butfor.ports.patches import MAXIMUM_PATCH, apply_patch
@@ -51,12 +53,17 @@ class Folder:
 
 
 def read_folder(out: Path, good: str | None = None, bad: str | None = None) -> Folder:
-    """Read a folder of `butfor investigate`; UserError where it is none. Named ends win over the folder's."""
+    """Read a folder of `butfor investigate`; Named ends win over the folder's.
+
+    UserError where it is no such folder, InconclusiveError where it claims nothing that can be run.
+    """
     try:
         verdict = Verdict.model_validate_json(_read(out, "verdict.json", 64 * 1024 * 1024))
     except ValidationError as error:
         raise UserError(f"{out}/verdict.json is not a verdict: {error.errors()[0]['msg']}; investigate again") from None
     if not (out / "repro" / "plan.json").is_file():
+        if verdict.claim in {"None", "Suspected"} and not verdict.patch.verified:
+            raise InconclusiveError(f"the verdict claims nothing that runs could show: {verdict.reason[:300]}")
         raise UserError(f"{out} has no reproduction (repro/plan.json), so there is nothing to replay")
     try:
         plan = json.loads(_read(out, "repro/plan.json", 64 * 1024 * 1024))
@@ -120,7 +127,7 @@ class Replay:
             yield self.necessary()
         if proved or facts.sufficient.held:
             yield self.sufficient()
-        if verdict.patch.verified or self.folder.patch is not None:
+        if verdict.patch.verified:
             yield self.patch()
 
     def reproduction(self) -> Proof:
@@ -192,7 +199,10 @@ class Replay:
         named = self.folder.verdict.bisection.first_bad
         if not named:
             return "the verdict names no first bad commit"
-        culprit = self.repository.resolve(named)
+        try:
+            culprit = self.repository.resolve(named)
+        except UserError as error:
+            return str(error)
         if not self.repository.is_ancestor(culprit, self.bad) or self.repository.is_ancestor(culprit, self.good):
             return f"{culprit} is not between good and bad"
         parents = self.repository.parents(culprit)
@@ -226,16 +236,18 @@ class Replay:
         return Proof(name, held=held, method=method, details=tuple(details))
 
     def _commit(self, tree: str) -> str:
-        return str(self.repository.git.commit_tree(tree, "-m", "tree")).strip()
+        with _explained():
+            return str(self.repository.git.commit_tree(tree, "-m", "tree")).strip()
 
     def _tree(self, revision: str, overlay: dict[str, bytes | None]) -> str:
         """Write a tree through an index of its own; modes of files that exist are kept."""
         git = self.repository.git
         with tempfile.TemporaryDirectory(prefix="butfor-tree-") as name:
             scratch = Path(name)
-            with git.custom_environment(GIT_INDEX_FILE=str(scratch / "index")):
+            with _explained(), git.custom_environment(GIT_INDEX_FILE=str(scratch / "index")):
                 git.read_tree(revision)
-                for path, content in overlay.items():
+                # what goes first, goes away: a file may make room for a folder of its name
+                for path, content in sorted(overlay.items(), key=lambda item: item[1] is not None):
                     self._stage(revision, path, content, scratch / "content")
                 return str(git.write_tree()).strip()
 
@@ -249,6 +261,14 @@ class Replay:
         known = str(git.ls_tree(revision, "--", path)).split()
         mode = known[0] if known and known[0] in {"100644", "100755", "120000"} else "100644"
         git.update_index("--add", "--cacheinfo", f"{mode},{blob},{path}")
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except GitCommandError as error:
+        raise InfrastructureError(f"git could not write a tree: {str(error.stderr).strip()[:300]}") from error
 
 
 def exit_code(proofs: list[Proof]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.verdicts import Claim, Verdict
 
@@ -56,3 +58,13 @@ def headline(verdict: Verdict) -> str:
 def held(claim: Claim) -> str:
     """Return `yes`, `no` or `cannot tell`."""
     return {True: "yes", False: "no", None: "cannot tell"}[claim.held]
+
+
+def visible(text: str) -> str:
+    """Return text with control and direction-changing characters made visible, so that nothing is disguised."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\u{ord(one):04x}" for one in text)
+
+
+def masked(text: str) -> str:
+    """Return text with the values of queries left out: they may be a customer's."""
+    return re.sub(r"([?&][^=&?\s]+=)[^&\s]+", r"\1***", text)

@@ -39,8 +39,8 @@ def drawing(graph: CausalGraph, cut: Slice) -> list[Path]:
 def _path(path: list[str], nodes: dict[str, Node], edges: dict[tuple[str, str], str]) -> Path:
     kept = path if len(path) <= MAX_NODES else [*path[: MAX_NODES // 2], *path[-MAX_NODES // 2 :]]
     after = [*kept[1:], ""]
-    return Path([_step(one, nodes, edges.get((one, following), "")) for one, following in zip(kept, after, strict=True)],
-                len(path) - len(kept))  # fmt: skip
+    steps = [_step(one, nodes, edges.get((one, then), "")) for one, then in zip(kept, after, strict=True)]
+    return Path(steps, len(path) - len(kept))
 
 
 def _step(name: str, nodes: dict[str, Node], edge: str) -> Step:

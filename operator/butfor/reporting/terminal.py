@@ -1,18 +1,68 @@
-"""The verdict for a terminal."""
+"""The verdict for a terminal: the sentence, the claims, and what to do next. Plain text where it is not one."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from rich.console import Console
 
 from butfor.evidence.verdicts import Verdict
+from butfor.reporting.sentences import headline, held, visible
+
+STYLES = {"yes": "green", "no": "red", "cannot tell": "yellow"}
+MAX_SUSPECTS = 3
+MAX_UNKNOWN = 4
 
 
-def summary(verdict: Verdict, out: Path) -> None:
-    """Print the verdict's sentence and where its folder is."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{verdict.outcome} ({verdict.claim}): {verdict.reason}", markup=False)
-    for suspect in verdict.suspects[:3]:
-        console.print(f"  {suspect.commit[:12]} {suspect.score:7.2f} {suspect.subject}", markup=False)
-    console.print(f"see {out}", markup=False)
+def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None:
+    """Print what was found, by which runs, and the next command. Colours only where the console has them."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    _say(console, f"{headline(verdict)}.", "bold")
+    _say(console, f"{verdict.outcome}, {verdict.claim}: {verdict.reason or 'no reason was given'}")
+    if verdict.next_step:
+        _say(console, f"what would decide: {verdict.next_step}", "yellow")
+    _claims(verdict, console)
+    _patch(verdict, console)
+    if verdict.claim not in ("Proved", "Bisected"):
+        for one in verdict.suspects[:MAX_SUSPECTS]:
+            _say(console, f"  suspect     {one.commit[:12]} {one.score:6.2f}  {one.subject}")
+    for text in (verdict.losses + verdict.degraded + verdict.unknown)[:MAX_UNKNOWN]:
+        _say(console, f"  not known   {text}", "dim")
+    _next(verdict, out, console)
+
+
+def _say(console: Console, text: str, style: str = "") -> None:
+    console.print(visible(text), markup=False, style=style)
+
+
+def _claims(verdict: Verdict, console: Console) -> None:
+    claims = verdict.counterfactual
+    for name, claim in (
+        ("transition", claims.transition),
+        ("necessary", claims.necessary),
+        ("sufficient", claims.sufficient),
+    ):
+        if claim.runs or claim.held is not None:
+            how = claim.method or claim.reason
+            _say(console, f"  {name:11} {held(claim):11} {how} ({claim.runs} runs)", STYLES[held(claim)])
+    runs = verdict.reproduction
+    if runs.bad_runs or runs.good_runs:
+        counts = f"bad failed {runs.bad_failures}/{runs.bad_runs}, good failed {runs.good_failures}/{runs.good_runs}"
+        _say(console, f"  {'reproduced':11} {counts}; {verdict.bisection.runs} bisection runs")
+
+
+def _patch(verdict: Verdict, console: Console) -> None:
+    if not verdict.patch.path:
+        return
+    failed = [one.name for one in verdict.patch.checks if one.passed is False]
+    state = "verified" if verdict.patch.verified else f"not verified ({', '.join(failed) or verdict.patch.reason})"
+    passed = sum(one.passed is True for one in verdict.patch.checks)
+    _say(console, f"  {'patch':11} {state}, {passed} of {len(verdict.patch.checks)} checks passed",
+         "green" if verdict.patch.verified else "yellow")  # fmt: skip
+
+
+def _next(verdict: Verdict, out: Path, console: Console) -> None:
+    _say(console, f"report: {out / 'report.html'}  ({sum(verdict.timings.values()):.1f} s)")
+    if verdict.reproduction.path:
+        _say(console, f"next:   {shlex.quote(str(out / verdict.reproduction.path / 'run'))} REV --repo DIR")

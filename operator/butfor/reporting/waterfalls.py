@@ -41,8 +41,8 @@ def waterfalls(timelines: Timelines, cut: Slice) -> list[Waterfall]:
     """Return the first failing trace and a healthy one, of the same route where there is one."""
     failing = [timelines.requests[index] for index in timelines.failing[:1]]
     healthy = [timelines.requests[index] for index in timelines.healthy]
-    route = failing[0].route if failing else None
-    healthy.sort(key=lambda one: one.route != route)
+    if failing:
+        healthy.sort(key=lambda one: (one.route != failing[0].route, one.method != failing[0].method))
     on_slice = {part for path in cut.paths for name in path for part in name.split(":")[1:]}
     return [_waterfall(timelines, one, on_slice) for one in failing + healthy[:1]]
 
