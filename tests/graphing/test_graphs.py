@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from handmade_timelines import Story, exception_event, frame, raised
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from butfor.evidence.bundles import Manifest
 from butfor.evidence.graphs import CausalGraph, Edge, Node
 from butfor.evidence.timelines import StackSample, Timelines
 from butfor.graphing import Environments, graph
@@ -237,7 +239,9 @@ def test_a_locked_database_names_who_ran_at_that_moment():
 def test_endless_recursion_is_no_resource():
     story = Story()
     root = story.span(1, 1, kind="SERVER")
-    story.request(root, failed=True, exceptions=[raised(root, "RecursionError", message="maximum recursion depth exceeded")])
+    story.request(
+        root, failed=True, exceptions=[raised(root, "RecursionError", message="maximum recursion depth exceeded")]
+    )
     assert not kinds(drawn(story.timelines()), "resource")
 
 
@@ -259,7 +263,9 @@ def test_another_version_is_configuration_and_another_revision():
         story.request(story.span(number + 1, 1, kind="SERVER", resource=version, start=number), failed=number == 0)
     made = drawn(story.timelines())
     config = kinds(made, "config")
-    assert [(c.label, c.value, c.healthy_value, c.unusual) for c in config] == [("shop: service.version", "2", "1", 1.0)]
+    assert [(c.label, c.value, c.healthy_value, c.unusual) for c in config] == [
+        ("shop: service.version", "2", "1", 1.0)
+    ]
     assert node(made, "code_change:shop").facts["differs"]
 
 
@@ -389,6 +395,63 @@ def test_long_traces_keep_the_way_to_the_error():
     assert all(any(n.id.endswith(f"{5000 + i:016x}") for n in made.nodes) for i in range(20))
 
 
+def test_behind_a_proxy_targets_that_differ_are_one_place_and_the_revision_is_found():
+    story = Story()
+    for number, target in enumerate(("/files/odd.txt", "/files/a.txt", "/files/b.txt")):
+        base = number * 1000
+        edge = story.span(number + 1, 1, 0, "GET", kind="SERVER", start=base, ms=20, butfor__edge="true",
+                          status="ERROR" if number == 0 else "UNSET", http__request__method="GET",
+                          url__path=target)  # fmt: skip
+        story.span(number + 1, 2, 1, "GET", kind="SERVER", start=base + 1, ms=15, resource=REVISION,
+                   status="ERROR" if number == 0 else "UNSET", http__request__method="GET", url__path=target)  # fmt: skip
+        story.request(edge, failed=number == 0, route="/files/{name}", target=target, start=base)
+    made = drawn(story.timelines())
+    assert not [d for d in made.divergence if "not called" in d.detail]
+    assert node(made, "code_change:shop").value == "b" * 40
+
+
+def test_a_span_without_an_end_is_known_when_all_else_has_ended():
+    story = Story()
+    for number in range(3):
+        root = story.span(number + 1, 1, kind="SERVER", start=number * 100, ms=30)
+        story.span(number + 1, 2, 1, "first", start=number * 100, ms=5, status="ERROR" if number == 0 else "UNSET")
+        story.span(number + 1, 3, 1, "hangs", start=number * 100, ms=None if number == 0 else 4)
+        story.request(root, failed=number == 0, start=number * 100, ms=30)
+    found = [d.detail for d in drawn(story.timelines()).divergence]
+    assert "first fails here" in found[0]
+    assert any("hangs never ends here" in d for d in found[1:])
+
+
+@pytest.mark.parametrize(("privacy", "shown"), [("local", "text of 8 characters"), ("redacted", "hunter22")])
+def test_raw_values_of_a_local_capture_are_not_shown(privacy, shown):
+    story = Story()
+    for number in range(4):
+        root = story.span(number + 1, 1, kind="SERVER", start=number)
+        word = "hunter22" if number == 0 else "usual"
+        story.request(root, failed=number == 0, target=f"/buy?code={word}", start=number)
+    timelines = story.timelines()
+    manifest = Manifest(start_ns=0, end_ns=1, privacy=privacy)
+    bundle = timelines.telemetry.bundle.model_copy(update={"manifest": manifest})
+    made = drawn(replace(timelines, telemetry=replace(timelines.telemetry, bundle=bundle)))
+    assert node(made, "input:query:code=").value == shown
+    assert ("hunter22" in made.model_dump_json()) is (privacy == "redacted")
+
+
+def test_thousands_of_traces_are_drawn_in_a_few_seconds():
+    story = Story()
+    for number in range(1500):
+        root = story.span(number + 1, 1, kind="SERVER", start=number, status="ERROR" if number % 3 == 0 else "OK")
+        for child in range(2, 12):
+            story.span(number + 1, child, 1, f"step {child}", kind="CLIENT", start=number, ms=1)
+        story.request(root, failed=number % 3 == 0, start=number)
+    timelines = story.timelines()
+    shaped = shape(timelines)
+    before = time.process_time()
+    made = graph(timelines, shaped)
+    assert time.process_time() - before < 5
+    assert made.divergence[0].healthy_traces == 500
+
+
 ROWS = st.lists(
     st.tuples(
         st.integers(1, 4), st.integers(1, 6), st.integers(0, 7), st.sampled_from(["a", "b 7", "GET /x/9"]),
@@ -446,7 +509,13 @@ def test_rows_in_any_order_give_the_same_graph(rows, failing, shuffler):
 
 @pytest.mark.parametrize(
     ("cited", "exists"),
-    [("log:0", False), ("payload:x", False), (f"{1:032x}/{1:016x}", True), (f"{1:032x}/{1:016x}#0", False), ("", False)],
+    [
+        ("log:0", False),
+        ("payload:x", False),
+        (f"{1:032x}/{1:016x}", True),
+        (f"{1:032x}/{1:016x}#0", False),
+        ("", False),
+    ],
 )
 def test_evidence_that_was_never_captured_does_not_exist(cited, exists):
     story = Story()

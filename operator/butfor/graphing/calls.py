@@ -75,8 +75,8 @@ def outcome_of(span: Span, payload: Payload | None, family: str) -> str:
         return ended
     status = (payload.status if payload is not None else None) or status_of(span.attributes)
     if status:
-        return str(status)
-    return "error" if span.error else "ok"
+        return str(status)  # it was answered, whatever its caller then made of that
+    return "error" if span.error or family else "ok"
 
 
 def usual(calls: Sequence[Call]) -> str | None:
@@ -118,11 +118,10 @@ def _family_of(span: Span) -> str:
 
 
 def _of_family(family: str) -> str | None:
-    """The outcome that an exception at the calling side stands for; an HTTP error status is an answer."""
+    """The outcome that an exception at the calling side stands for; None: it does not say how the call ended."""
     if families.is_a(family, "timeout"):
         return "timeout"
     if families.is_a(family, "connection"):
         detail = family.partition(".")[2]
         return {"broken_pipe": "reset", "unreachable": "refused"}.get(detail, detail) or "refused"
-    silent = not family or family == families.UNKNOWN or families.is_a(family, "protocol")
-    return None if silent else "error"
+    return None

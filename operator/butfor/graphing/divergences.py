@@ -59,8 +59,7 @@ def _spans(scene: Scene) -> Iterator[_Seen]:
             if parent not in new:  # what a new span calls is new as well
                 yield _at(place, place.span.start, "is not called in healthy requests", present[place.key])
         elif place.span.error and failed[place.key] <= rare:
-            end = place.span.end if place.span.end is not None else place.span.start
-            yield _at(place, end, "fails here and not in healthy requests", failed[place.key])
+            yield _failed(scene, place, "", failed[place.key])
         yield from _slow(scene, place, longest)
 
 
@@ -70,8 +69,19 @@ def _statuses(scene: Scene) -> Iterator[_Seen]:
     for place in scene.representative.places:
         count = failed[place.span.operation]
         if place.span.error and count <= RARE * len(scene.healthy):
-            end = place.span.end if place.span.end is not None else place.span.start
-            yield _at(place, end, "fails here and not in healthy requests of the service", count)
+            yield _failed(scene, place, " of the service", count)
+
+
+def _failed(scene: Scene, place: Place, whose: str, healthy: int) -> _Seen:
+    """An error is known when the span ends; that one does not end, when everything else has."""
+    end = place.span.end
+    if end is None:
+        return _at(place, _last(scene), f"never ends here, and does in healthy requests{whose}", healthy)
+    return _at(place, end, f"fails here and not in healthy requests{whose}", healthy)
+
+
+def _last(scene: Scene) -> int:
+    return max((p.span.end or p.span.start for p in scene.representative.places), default=0)
 
 
 def _longest(scene: Scene) -> dict[str, float]:
@@ -84,8 +94,7 @@ def _longest(scene: Scene) -> dict[str, float]:
 
 def _slow(scene: Scene, place: Place, longest: dict[str, float]) -> Iterator[_Seen]:
     bound = _BEYOND * longest.get(place.key, float("inf")) + 0.005
-    last = max((p.span.end or p.span.start for p in scene.representative.places), default=0)
-    end = place.span.end if place.span.end is not None else last
+    end = place.span.end if place.span.end is not None else _last(scene)
     took = (end - place.span.start) / 1e9
     if took > bound:
         detail = f"takes {took:.3f} s; the slowest healthy one took {longest[place.key]:.3f} s"

@@ -11,7 +11,18 @@ from collections.abc import Mapping
 from butfor.evidence.graphs import CausalGraph, Shape
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.timelines import Timelines
-from butfor.graphing import divergences, downstreams, flows, inputs, limits, raisings, scenes, settings, spans
+from butfor.graphing import (
+    divergences,
+    downstreams,
+    flows,
+    inputs,
+    limits,
+    raisings,
+    revisions,
+    scenes,
+    settings,
+    spans,
+)
 from butfor.graphing.builders import Builder, Evidence
 from butfor.graphing.scenes import Scene
 from butfor.graphing.settings import Environments
@@ -54,13 +65,13 @@ def _draw(builder: Builder, scene: Scene, shape: Shape, environments: Mapping[st
     settings.add(builder, scene, environments)
     limits.add(builder, scene)
     flows.add(builder, scene)
-    settings.add_code(builder, scene)
+    revisions.add(builder, scene)
 
 
 def _draw_flat(builder: Builder, scene: Scene) -> None:
     raisings.add_exceptions(builder, scene, flat=True)
     limits.add(builder, scene, flat=True)
-    settings.add_code(builder, scene, flat=True)
+    revisions.add(builder, scene, flat=True)
 
 
 def _finished(builder: Builder, scene: Scene, without: frozenset[str]) -> CausalGraph:

@@ -156,9 +156,7 @@ def _identity(request: RequestSeen, name: str) -> str:
 def _add(
     builder: Builder, scene: Scene, difference: Difference, chosen: Sequence[Difference], cited: Sequence[str]
 ) -> str:
-    manifest = scene.timelines.telemetry.bundle.manifest
-    private = manifest is not None and manifest.privacy == "local"
-    private = private and difference.dimension.endswith("=")  # the others are kinds, not what was sent
+    private = scene.private and difference.dimension.endswith("=")  # the others are kinds, not what was sent
     value = shown(difference.value, private=private)
     facts = {"scope": scene.scope, "failing_share": difference.failing_share, "level": difference.level,
              "trigger": difference in chosen}  # fmt: skip

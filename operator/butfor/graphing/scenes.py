@@ -21,6 +21,8 @@ MAX_FAILING = 50
 MAX_HEALTHY = 500
 MAX_TREE = 2000
 _ORDINALS = 3
+_ROOT = "request"
+_SERVER = "server"
 _COLUMNS = (
     "trace_id", "span_id", "parent_span_id", "name", "kind", "service", "start_ns", "end_ns", "status",
     "attributes", "resource", "events",
@@ -98,6 +100,12 @@ class Scene:
     scope: str
     spans: dict[str, Span]
     logs: list[Log]
+
+    @property
+    def private(self) -> bool:
+        """Whether the capture holds raw values, which no report may show."""
+        manifest = self.timelines.telemetry.bundle.manifest
+        return manifest is not None and manifest.privacy == "local"
 
     def unusual(self, healthy_matches: int, *, unknown: float) -> float:
         """Share of healthy requests that do not match; `unknown` where there is nothing to compare with."""
@@ -216,7 +224,7 @@ def _tree(request: RequestSeen, spans: dict[str, Span], children: dict[str, list
         return Tree(request)
     places: list[Place] = []
     seen = {request.span}
-    work = [Place(spans[request.span], spans[request.span].operation, 0)]
+    work = [Place(spans[request.span], _ROOT, 0)]
     while work and len(places) < MAX_TREE:
         place = work.pop()
         places.append(place)
@@ -230,9 +238,12 @@ def _placed(siblings: list[Span], above: Place) -> list[Place]:
     turns: Counter[str] = Counter()
     places = []
     for span in siblings:
-        turns[span.operation] += 1
+        # the request's own server span is one place whatever its target was: the route is compared elsewhere
+        same = above.depth == 0 and span.kind == "SERVER" and span.service == above.span.service
+        part = _SERVER if same else span.operation
+        turns[part] += 1
         # many turns of a loop are one place: how often it runs is the shape's business
-        key = f"{above.key}>{span.operation}#{min(turns[span.operation], _ORDINALS)}"
+        key = f"{above.key}>{part}#{min(turns[part], _ORDINALS)}"
         places.append(Place(span, key, above.depth + 1))
     return places
 

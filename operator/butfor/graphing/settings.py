@@ -1,19 +1,19 @@
-"""Configuration, flags and code: what was set and deployed when it failed, against when it did not.
+"""Configuration and flags: what was set when it failed, against when it did not.
 
 Configuration comes from resource attributes (deployment, version, host, environment), from span attributes below
 `config.`, and from the environments of a service description, where good and bad differ in them. Flags come from
-`feature_flag` events and records. Code is one placeholder node per service: which change it was is for locate.
+`feature_flag` events and records.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from butfor.graphing import spans
 from butfor.graphing.builders import Builder
+from butfor.graphing.inputs import shown
 from butfor.graphing.scenes import Scene, Span, Tree
 
 MAX_CONFIG = 50
@@ -22,10 +22,9 @@ _CONFIG = (
     "process.command_args", "container.image.", "host.", "os.", "k8s.node.", "k8s.pod.name", "k8s.deployment.",
     "k8s.replicaset.", "cloud.", "config.", "app.config.",
 )  # fmt: skip
-_REVISIONS = ("vcs.ref.head.revision", "vcs.revision", "git.commit.sha", "service.version")
-"""What names the running code, most trusted first."""
 _ALWAYS = ("service.version", "deployment.environment.name", "deployment.environment")
 _INSTANCES = ("service.instance.id", "host.", "k8s.pod.name", "k8s.node.", "process.command_args", "cloud.")
+_SECRETIVE = ("process.environment_variable.", "process.command_args", "config.", "app.config.")
 _SEVERAL = 3
 _SHARED = 0.9
 _VARIANTS = ("feature_flag.result.variant", "feature_flag.variant", "feature_flag.result.value")
@@ -47,28 +46,15 @@ class Environments:
 
 def add(builder: Builder, scene: Scene, environments: Mapping[str, Environments]) -> None:
     """Adds config and flag nodes; they reach the spans that ran under them."""
-    for service in _services(scene):
+    for service in services(scene):
         _add_config(builder, scene, service)
         _add_environment(builder, scene, service, environments.get(service, Environments()))
     _add_flags(builder, scene)
 
 
-def add_code(builder: Builder, scene: Scene, *, flat: bool = False) -> None:
-    """Adds a code-change node per service whose revision is known, and for the failing service always."""
-    for service in sorted({*_services(scene), scene.predicate.service}):
-        source, revision = _revision(_resources(scene.representative, service))
-        if revision is None:
-            source, revision = _from_manifest(scene, service)
-        if revision is not None or service == scene.predicate.service:
-            _add_code_change(builder, scene, service, source, revision, flat=flat)
-
-
-def _services(scene: Scene) -> list[str]:
+def services(scene: Scene) -> list[str]:
+    """Services that took part in the representative request."""
     return sorted({place.span.service for place in scene.representative.places if place.span.service})
-
-
-def _resources(tree: Tree, service: str) -> dict[str, str]:
-    return next((span.resource for span in tree.of_service(service)), {})
 
 
 def _settings(tree: Tree, service: str) -> dict[str, str]:
@@ -88,12 +74,14 @@ def _add_config(builder: Builder, scene: Scene, service: str) -> None:
     run = _outermost(scene, service)
     mine = _settings(scene.representative, service)
     compared = [_compared(key, value, failing, healthy) for key, value in mine.items()]
-    shown = [c for c in compared if c.unusual > 0 or c.key in _ALWAYS]
-    for one in sorted(shown, key=lambda c: (-c.unusual, c.key))[:MAX_CONFIG]:
+    told = [c for c in compared if c.unusual > 0 or c.key in _ALWAYS]
+    for one in sorted(told, key=lambda c: (-c.unusual, c.key))[:MAX_CONFIG]:
         facts = {"service": service, "source": "telemetry", "failing_share": one.failing_share}
+        private = scene.private and one.key.startswith(_SECRETIVE)
         node = builder.node(
             f"config:{service}:{one.key}", "config", f"{service}: {one.key}", [run.id], exogenous=True,
-            value=one.value, healthy_value=one.healthy_value, unusual=one.unusual, facts=facts,
+            value=shown(one.value, private=private), unusual=one.unusual, facts=facts,
+            healthy_value=one.healthy_value and shown(one.healthy_value, private=private),
         )  # fmt: skip
         builder.edge(node, spans.node_of(builder, scene, run.id), "data", [run.id])
 
@@ -116,7 +104,7 @@ def _compared(key: str, value: str, failing: _Values, healthy: _Values) -> _Comp
     usual = Counter(found.get(key, _NO_VALUE) for found in healthy)
     few = key.startswith(_INSTANCES) and len(failing) < _SEVERAL
     unusual = round(1 - usual[value] / len(healthy), 6) if healthy and share >= _SHARED and not few else 0.0
-    return _Compared(key, value, _most(usual), round(share, 4), unusual)
+    return _Compared(key, value, most(usual), round(share, 4), unusual)
 
 
 def _add_environment(builder: Builder, scene: Scene, service: str, environments: Environments) -> None:
@@ -136,7 +124,8 @@ def _outermost(scene: Scene, service: str) -> Span:
     return scene.representative.of_service(service)[0]
 
 
-def _most(counted: Counter[str]) -> str | None:
+def most(counted: Counter[str]) -> str | None:
+    """The most frequent value, the smallest of several; None where there is none."""
     return min(counted, key=lambda value: (-counted[value], value), default=None)
 
 
@@ -155,7 +144,7 @@ def _add_flags(builder: Builder, scene: Scene) -> None:
         share = len({f[2].partition("/")[0] for f in flags}) / len(scene.failing)
         node = builder.node(
             f"flag:{key}={value}", "flag", f"{key} is {value}", [f[3] for f in flags], exogenous=True, value=value,
-            healthy_value=_most(usual) or _NO_VALUE, facts={"failing_share": round(share, 4), "key": key},
+            healthy_value=most(usual) or _NO_VALUE, facts={"failing_share": round(share, 4), "key": key},
             unusual=scene.unusual(sum((key, value) in found for found in healthy), unknown=0.0),
         )  # fmt: skip
         for flag in flags[:3]:
@@ -181,70 +170,3 @@ def _flag(attributes: Mapping[str, str], span: str, evidence: str) -> list[Flag]
     key = attributes.get("feature_flag.key")
     value = next((attributes[v] for v in _VARIANTS if v in attributes), None)
     return [(key[:100], value[:100], span, evidence)] if key and value is not None else []
-
-
-def _revision(resource: Mapping[str, str]) -> tuple[str, str | None]:
-    """Which attribute names the revision, and what it says."""
-    return next(((key, resource[key]) for key in _REVISIONS if resource.get(key)), ("unknown", None))
-
-
-def _from_manifest(scene: Scene, service: str) -> tuple[str, str | None]:
-    manifest = scene.timelines.telemetry.bundle.manifest
-    known = [s.revision for s in manifest.services if s.name == service and s.revision] if manifest else []
-    return ("manifest", known[0]) if known else ("unknown", None)
-
-
-def _add_code_change(
-    builder: Builder, scene: Scene, service: str, source: str, revision: str | None, *, flat: bool
-) -> None:  # fmt: skip
-    others = Counter(r for t in scene.healthy if (r := _revision(_resources(t, service))[1]))
-    same = others[revision] if revision else 0
-    total = sum(others.values())
-    facts: dict[str, Any] = {
-        "service": service, "revision": revision, "revision_from": source,
-        "healthy_revisions": sorted(others)[:10], "differs": bool(total and revision and same < total),
-    }  # fmt: skip
-    ran = _ran(scene, service)
-    node = builder.node(
-        f"code_change:{service}", "code_change", f"a change to the code of {service}", ran, exogenous=True,
-        value=revision, healthy_value=_most(others), facts=facts,
-        unusual=round(1 - same / total, 6) if total and revision else 0.0,
-    )  # fmt: skip
-    _link_code(builder, scene, node, service, ran, flat=flat)
-
-
-def _ran(scene: Scene, service: str) -> list[str]:
-    """Evidence that the service's code ran in the failing request."""
-    own = [span.id for span in scene.representative.of_service(service)[:1]]
-    return own or spans.cite(scene.representative)
-
-
-def _link_code(builder: Builder, scene: Scene, node: str, service: str, ran: Sequence[str], *, flat: bool) -> None:
-    """To the frames of the service's repository, and to what the service did in the request as a whole."""
-    frames = [
-        n for n in builder.nodes.values()
-        if n.kind == "code" and n.frame and n.frame.in_repository and n.facts.get("service") == service
-    ]  # fmt: skip
-    for frame in frames:
-        builder.edge(node, frame.id, "data", frame.evidence)
-    if flat:
-        _link_raised(builder, node, service)
-        return
-    builder.edge(node, _target(builder, scene, service), "data", ran)
-    for call in _erroneous(scene, service):  # a call's limit and its arguments are set by the caller's code
-        builder.edge(node, spans.node_of(builder, scene, call.id), "data", [call.id])
-
-
-def _link_raised(builder: Builder, node: str, service: str) -> None:
-    for raised in list(builder.nodes.values()):
-        if raised.kind in {"exception", "log"} and raised.facts.get("service") == service:
-            builder.edge(node, raised.id, "data", raised.evidence)
-
-
-def _target(builder: Builder, scene: Scene, service: str) -> str:
-    own = scene.representative.of_service(service)[:1]
-    return spans.node_of(builder, scene, own[0].id) if own else spans.request_id(scene)
-
-
-def _erroneous(scene: Scene, service: str) -> Iterable[Span]:
-    return [s for s in scene.representative.of_service(service)[1:] if s.error][:20]

@@ -50,8 +50,15 @@ def _net(nodes: dict[str, Node], edges: Sequence[Edge]) -> nx.DiGraph[str]:
     for edge in sorted(edges, key=lambda e: (e.source, e.target, _COST[e.kind], e.kind)):
         known = edge.source in nodes and edge.target in nodes
         if known and edge.evidence and not nodes[edge.target].exogenous and not net.has_edge(edge.source, edge.target):
-            net.add_edge(edge.source, edge.target, cost=_COST[edge.kind] + 1 - nodes[edge.source].unusual)
+            net.add_edge(edge.source, edge.target, cost=_COST[edge.kind] + _plainness(nodes[edge.source]))
     return net
+
+
+def _plainness(node: Node) -> float:
+    """What is unusual is cheap to pass; of frames of one stack the one nearest to the raising frame is cheapest."""
+    far = min(float(node.facts.get("distance", 0)), 50.0) / 100
+    elsewhere = 1.0 - float(node.facts.get("self_share", 1.0))  # samples in which it was not innermost
+    return 1.0 - node.unusual + far + elsewhere / 2
 
 
 def _ways(net: nx.DiGraph[str], nodes: dict[str, Node], failure: str) -> dict[str, list[str]]:
