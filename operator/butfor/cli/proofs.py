@@ -22,6 +22,11 @@ from butfor.reproducing.files import TEMPLATES
 
 ANSWERS: dict[int, Answer] = {0: "good", 1: "bad"}
 WORDS = {True: "held", False: "not held", None: "cannot tell"}
+ENDINGS = {
+    0: "everything that the verdict claims held",
+    1: "NOT everything that the verdict claims held",
+    3: "the runs cannot tell whether everything that the verdict claims holds",
+}
 SECONDS = 3600.0
 
 
@@ -31,22 +36,28 @@ def prove(
     repeats: Annotated[int, typer.Option(min=1, max=100, help="runs of each end of the range, and of the patch")] = 3,
     good: Annotated[str | None, typer.Option(help="the good revision (default: the reproduction's)")] = None,
     bad: Annotated[str | None, typer.Option(help="the bad revision (default: the reproduction's)")] = None,
+    unisolated: Annotated[bool, typer.Option("--unisolated", help="run it even where no sandbox works")] = False,
 ) -> int:
     """Replay every claim of a verdict from its reproduction, its patch and the revisions; counts are not trusted.
 
     Exit code 0: all that is claimed held. 1: something did not hold. 3: cannot tell. 2: usage.
     """
     console = Console(highlight=False, soft_wrap=True)
+    sandbox = detect()
+    if sandbox.kind == "none" and not unisolated:
+        raise UserError(f"no sandbox works here ({sandbox.why}); install bubblewrap, or trust OUT with --unisolated")
     folder = read_folder(out, good, bad)
     with Repository(repo) as repository, tempfile.TemporaryDirectory(prefix="butfor-prove-") as scratch:
         reproduction = Path(scratch) / "repro"
         copy_reproduction(out, reproduction)
-        console.print(f"sandbox: {detect().describe()}", markup=False)
+        console.print(f"sandbox: {sandbox.describe()}", markup=False)
         proofs = []
         for proof in Replay(folder, repository, runner(reproduction, repository), repeats).proofs():
             proofs.append(proof)
             _show(console, proof)
-    return exit_code(proofs)
+    code = exit_code(proofs)
+    console.print(ENDINGS[code], style="bold")
+    return code
 
 
 def runner(reproduction: Path, repository: Repository) -> Runner:

@@ -247,20 +247,21 @@ class Replay:
             with _explained(), git.custom_environment(GIT_INDEX_FILE=str(scratch / "index")):
                 git.read_tree(revision)
                 # what goes first, goes away: a file may make room for a folder of its name
-                for path, content in sorted(overlay.items(), key=lambda item: item[1] is not None):
-                    self._stage(revision, path, content, scratch / "content")
+                ordered = sorted(overlay.items(), key=lambda item: item[1] is not None)
+                entries = [self._entry(revision, path, content, scratch) for path, content in ordered]
+                (scratch / "entries").write_bytes(b"".join(entries))
+                with (scratch / "entries").open("rb") as stream:
+                    git.update_index("-z", "--index-info", istream=stream)
                 return str(git.write_tree()).strip()
 
-    def _stage(self, revision: str, path: str, content: bytes | None, scratch: Path) -> None:
+    def _entry(self, revision: str, path: str, content: bytes | None, scratch: Path) -> bytes:
+        """A line of `git update-index --index-info`; mode 0 removes the path."""
         git = self.repository.git
-        if content is None:
-            git.update_index("--force-remove", "--", path)
-            return
-        scratch.write_bytes(content)
-        blob = str(git.hash_object("-w", "--no-filters", "--", str(scratch))).strip()
-        known = str(git.ls_tree(revision, "--", path)).split()
+        known = str(git.ls_tree("-z", revision, "--", path)).split()
         mode = known[0] if known and known[0] in {"100644", "100755", "120000"} else "100644"
-        git.update_index("--add", "--cacheinfo", f"{mode},{blob},{path}")
+        (scratch / "content").write_bytes(content or b"")
+        blob = str(git.hash_object("-w", "--no-filters", "--", str(scratch / "content"))).strip()
+        return f"{'0' if content is None else mode} {blob}\t{path}\0".encode("utf-8", "surrogateescape")
 
 
 @contextmanager
