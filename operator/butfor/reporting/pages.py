@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+from functools import cache
 from importlib import resources
 from typing import Any
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from butfor.evidence.verdicts import Verdict
@@ -23,15 +24,19 @@ MAX_SUSPECTS = 12
 
 def page(verdict: Verdict, material: Material) -> str:
     """Return the page. Everything in it is escaped; the policy allows its one style sheet and nothing else."""
+    template, css = _sources()
+    return template.render(_context(verdict, material, css))
+
+
+@cache
+def _sources() -> tuple[Template, str]:
     here = resources.files("butfor.reporting")
-    css = (here / "report.css").read_text(encoding="utf-8")
-    template = (here / "report.html.j2").read_text(encoding="utf-8")
     environment = Environment(
-        loader=DictLoader({"page": template}), autoescape=True, undefined=StrictUndefined, finalize=_shown,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True, undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters["masked"] = masked
-    return environment.get_template("page").render(_context(verdict, material, css))
+    template = environment.from_string((here / "report.html.j2").read_text(encoding="utf-8"))
+    return template, (here / "report.css").read_text(encoding="utf-8")
 
 
 def _shown(value: Any) -> Any:

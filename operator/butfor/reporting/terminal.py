@@ -58,8 +58,11 @@ def _patch(verdict: Verdict, console: Console) -> None:
     failed = [one.name for one in verdict.patch.checks if one.passed is False]
     state = "verified" if verdict.patch.verified else f"not verified ({', '.join(failed) or verdict.patch.reason})"
     passed = sum(one.passed is True for one in verdict.patch.checks)
-    _say(console, f"  {'patch':11} {state}, {passed} of {len(verdict.patch.checks)} checks passed",
-         "green" if verdict.patch.verified else "yellow")  # fmt: skip
+    unable = sum(one.passed is None for one in verdict.patch.checks)
+    counts = f"{passed} of {len(verdict.patch.checks)} checks passed" + (
+        f", {unable} could not be run" if unable else ""
+    )
+    _say(console, f"  {'patch':11} {state}: {counts}", "green" if verdict.patch.verified else "yellow")
 
 
 def _next(verdict: Verdict, out: Path, console: Console) -> None:
