@@ -28,7 +28,7 @@ def _activate() -> bool:
     recorder = recorders.start(found)
     process = recorder.process
     if raising.watch_raises():
-        process.sources.append("raised")
+        process.hooks.append("sys.monitoring:RAISE")
     hooks = Hooks(process.hooks.append)
     _hook_all(hooks)
     sys.meta_path.insert(0, hooks)
@@ -55,7 +55,8 @@ def _hook_all(hooks: Hooks) -> None:
 LAZY = {
     "servers": (
         "uvicorn.config", "hypercorn.app_wrappers", "hypercorn.utils", "daphne.server", "gunicorn.workers.base",
-        "gunicorn.workers.gasgi", "waitress.server", "werkzeug.serving", "wsgiref.handlers", "cheroot.wsgi",
+        "gunicorn.workers.gasgi", "waitress.server",
+        "waitress.task", "werkzeug.serving", "wsgiref.handlers", "cheroot.wsgi",
         "gevent.pywsgi",
     ),
     "routes": ("starlette.routing", "werkzeug.routing.matcher", "flask.app", "django.core.handlers.base"),

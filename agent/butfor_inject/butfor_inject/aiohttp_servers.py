@@ -221,7 +221,8 @@ def _file_sent(exchange: Exchange, file: Any, offset: int, count: int) -> None:
 
 def route_of(request: Any) -> str | None:
     """The template of the route that aiohttp chose."""
-    resource = request.match_info.route.resource
+    match = getattr(request, "_match_info", None)  # None where no route was looked for
+    resource = getattr(getattr(match, "route", None), "resource", None)
     return None if resource is None else str(resource.canonical)
 
 

@@ -26,7 +26,7 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer", "answer_headers", "connection", "done_ns", "ended", "escaped", "exceptions", "find_route",
+        "answer", "answer_headers", "connection", "done_ns", "ended", "endless", "escaped", "exceptions", "find_route",
         "finished", "gone",
         "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port", "prefix", "query", "raised", "raises",
         "request", "request_headers", "route", "sampled", "samples", "scheme", "server_answers", "span_id",
@@ -53,7 +53,7 @@ class Exchange:
         self.done_ns = 0
         self.ended: str | None = None
         self.escaped: dict[str, Any] | None = None
-        self.gone = self.finished = False
+        self.gone = self.finished = self.endless = False
         self.exceptions: dict[Any, dict[str, Any]] = {}
         self.more_exceptions = 0
         self.raises: list[Any] = []
@@ -96,6 +96,9 @@ class Exchange:
         """The status line and headers are on their way."""
         if status >= 200 or status == 101:
             self.status, self.answer_headers = status, headers
+        if status == 101:
+            self.done()  # what follows is another protocol, which may last for days
+        self.endless = any(k.lower() == "content-type" and v.startswith("text/event-stream") for k, v in headers)
         if status >= 500:
             error = sys.exc_info()[1]
             if error is not None:
@@ -120,7 +123,9 @@ class Exchange:
 
     def client_left(self) -> None:
         """The client closed its side before it had the whole answer."""
-        if not self.done_ns:
+        if self.endless and self.status is not None:
+            self.done()  # a stream of events has no end but this
+        elif not self.done_ns:
             self.gone = True
 
     def settle(self) -> None:

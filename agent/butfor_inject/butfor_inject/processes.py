@@ -19,7 +19,7 @@ class ProcessNotes:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self.hooks: list[str] = []
-        self.sources: list[str] = ["span_event"]
+        self.sources: list[str] = []
         self.instrumentation = "injected"
         self._loaded = 0
         self._written: Any = None
@@ -41,7 +41,7 @@ class ProcessNotes:
         attempt("process", self._write)
 
     def _write(self) -> None:
-        state = (len(self.hooks), len(self.sources), self.instrumentation, dict(boundaries.notes))
+        state = (len(self.hooks), len(self.sources), self.instrumentation, len(boundaries.notes))
         if state != self._written:
             self._spool.replace("process", self._content())
             self._written = state
@@ -72,8 +72,14 @@ class ProcessNotes:
         self._spool.replace("modules", content)
         self._loaded = loaded
 
+    def saw(self, source: str) -> None:
+        """An exception was seen by this source."""
+        if source not in self.sources:
+            self.sources.append(source)
+
     def leave(self) -> None:
         """The interpreter ends."""
+        self._written = None
         self.write()
         self.modules()
 

@@ -33,8 +33,8 @@ class _Raise:
 def _on_raise(code: Any, offset: int, error: BaseException) -> None:
     """Called by the interpreter in every frame that an exception passes; kept short."""
     exchange = current.get()
-    if exchange is None or exchange.finished or exchange.done_ns:
-        return
+    if exchange is None or exchange.finished or exchange.done_ns or (exchange.status or 0) >= 500:
+        return  # what is raised after the failing answer was chosen did not choose it
     raises = exchange.raises
     if raises and raises[-1].error_id == id(error) and raises[-1].kind is type(error):
         last = raises[-1]

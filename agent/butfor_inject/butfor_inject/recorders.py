@@ -61,6 +61,8 @@ class Recorder:
         exchange.settle()
         self.sampler.learn(exchange)
         raising.conclude(exchange)
+        for described in exchange.exceptions.values():
+            self.process.saw(described["butfor.exception.source"])
         self.spool.payload(records.server_payload(exchange, self.settings.service))
         if exchange.trace is None:
             self.spool.span(records.server_span(exchange, finished=True))
@@ -69,6 +71,7 @@ class Recorder:
             if evidence is not None:
                 self.spool.span(evidence)
         self.process.modules()
+        self.process.write()
 
     def forked(self) -> None:
         """Start afresh in a forked child: the parent's requests are the parent's."""

@@ -77,7 +77,7 @@ class Sampler:
     def _look(self, own: int) -> None:
         now = time.monotonic()
         for exchange in list(self._open.values()):
-            if now - exchange.started < SLOW_S or exchange.done_ns:
+            if now - exchange.started < SLOW_S or exchange.done_ns or exchange.endless:
                 continue
             due, rounds = self._due.get(id(exchange), (0.0, 0))
             if not due:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from typing import Any, Callable
 
 from butfor_inject import asgis, wsgis
@@ -59,8 +59,7 @@ def daphne(module: Any) -> None:
 
     def wrap(server: Any) -> None:
         application = server.application
-        asyncio = sys.modules["asyncio"]
-        if any(asyncio.iscoroutinefunction(f) for f in (application, getattr(application, "__call__", None))):  # noqa: B004
+        if any(inspect.iscoroutinefunction(f) for f in (application, getattr(application, "__call__", None))):  # noqa: B004
             server.application = asgis.wrapped(application)
 
     after(module.Server, "__init__", wrap)
@@ -87,6 +86,18 @@ def gunicorn_asgi(module: Any) -> None:
 def waitress(module: Any) -> None:
     """waitress.server."""
     after(module.BaseWSGIServer, "__init__", _wrap_attribute("application", wsgis.wrapped))
+
+
+def waitress_task(module: Any) -> None:
+    """waitress.task: where a request's environment is made."""
+    original = module.WSGITask.get_environment
+
+    def get_environment(self: Any) -> Any:
+        environ = original(self)
+        environ[wsgis.SOCKET_KEY] = getattr(self.channel, "socket", None)
+        return environ
+
+    module.WSGITask.get_environment = copied(get_environment, original)
 
 
 def werkzeug(module: Any) -> None:
@@ -133,6 +144,7 @@ HOOKS = [
     ("gunicorn.workers.base", gunicorn),
     ("gunicorn.workers.gasgi", gunicorn_asgi),
     ("waitress.server", waitress),
+    ("waitress.task", waitress_task),
     ("werkzeug.serving", werkzeug),
     ("wsgiref.handlers", wsgiref),
     ("cheroot.wsgi", cheroot),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from butfor_inject.boundaries import attempt
@@ -84,7 +83,7 @@ def _begin(connection: Any, start_line: Any, headers: Any) -> Any:
     )
     if exchange is not None:
         exchange.task = task_now()
-        exchange.loop = sys.modules["asyncio"].get_event_loop() if exchange.task is not None else None
+        exchange.loop = exchange.task.get_loop() if exchange.task is not None else None
         _watch(connection, exchange)
     return exchange
 

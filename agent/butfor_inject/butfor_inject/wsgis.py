@@ -88,8 +88,8 @@ def _headers(environ: Any) -> list[tuple[str, str]]:
 
 
 def _connection(environ: Any) -> Any:
-    """The client's socket, or a callable that knows whether the client left; None where the server hides both."""
-    names = ("gunicorn.socket", "werkzeug.socket", "waitress.client_disconnected", SOCKET_KEY)
+    """The client's socket; None where the server hides it."""
+    names = ("gunicorn.socket", "werkzeug.socket", SOCKET_KEY)
     found = next((environ[name] for name in names if name in environ), None)
     environ.pop(SOCKET_KEY, None)
     return found
@@ -225,8 +225,6 @@ def _peer_gone(exchange: Exchange) -> bool:
     connection = exchange.connection
     if connection is None or time.monotonic() - exchange.started < LOOK_AFTER_S:
         return False
-    if callable(connection):
-        return bool(connection())
     socket = sys.modules["socket"]
     try:
         return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"")
