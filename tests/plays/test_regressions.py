@@ -129,9 +129,10 @@ def ask(port, method, target, body, headers):
         connection.request(method, target, body, headers)
         answer = connection.getresponse()
         answer.read()
-        return answer.status
     except (OSError, http.client.HTTPException):
         return None
+    else:
+        return answer.status
     finally:
         connection.close()
 

@@ -84,7 +84,7 @@ class Plan(Frozen):
     case: Path | None = None
     deadline_s: float = 300.0
     start_timeout_s: float = 60.0
-    grace_s: float = 0.05
+    grace_s: float = 0.0
     """How long services may take to end by themselves; more where they write telemetry of their own at exit."""
 
 

@@ -5,12 +5,14 @@ What comes back is hostile: bounded, regular files only, and no path leaves the 
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import re
 import shutil
 import stat
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.ports import environments, interpreters
 from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
+from butfor.ports.worktrees import git_folders
 
 _TOOLS = Path(__file__).parent
 _MAXIMUM_OBSERVATION = 256 << 20
@@ -117,6 +120,8 @@ class _Mapping:
             "source": self.show(service.worktree, f"/srv/.play/sources/{name}"),
             "worktree": f"{top}/worktree", "data": f"{top}/data", "environment_path": None,
         }  # fmt: skip
+        for git in git_folders(service.worktree):  # for services that ask git for their version
+            self.show(git, str(git))
         if service.environment_path is not None:
             places |= self._environment(name, service.environment_path)
         return service.model_dump(mode="json") | places
@@ -132,7 +137,7 @@ class _Mapping:
 
     def _tools(self, document: dict[str, Any]) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
-        self.show(_TOOLS / "players", "/srv/.play/players")
+        self.show(_compiled(_TOOLS / "players"), "/srv/.play/players")
         edges = _TOOLS / "edges.py"
         document["edges"] = self.show(edges, "/srv/.play/edges.py") if edges.is_file() else None
         found = find_spec("butfor_inject")
@@ -142,20 +147,28 @@ class _Mapping:
             self.show(prefix, str(prefix))
 
 
+@cache
+def _compiled(folder: Path) -> Path:
+    """Our programs with their bytecode, as far as their folder can be written: a run must not compile them again."""
+    compileall.compile_dir(folder, maxlevels=0, quiet=2)
+    return folder
+
+
 def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) -> Exit:
     mapping = _Mapping(sandbox, folder)
     document = folder / "plan.json"
     document.write_text(json.dumps(mapping.plan(plan)))
     document.chmod(0o644)
     python = str(interpreters.interpreter(sys.executable).executable)
-    player = sandbox.inside(_TOOLS / "players", "/srv/.play/players") + "/player.py"
+    players = sandbox.inside(_TOOLS / "players", "/srv/.play/players")
     inside = sandbox.inside(out, "/srv/.play/out")
     home = sandbox.inside(folder / "scratch" / "home", HOME)
     if sandbox.kind == "none":
         mapping.scratch[Path(home)] = home
     return sandbox.run(
-        [python, "-E", "-s", "-S", "-B", player, mapping.show(document, "/srv/.play/plan.json"), inside],
-        env={"HOME": home}, cwd="/", stdout=folder / "player.log", limits=limits,
+        # as a module, not as a file, so that its bytecode is cached too
+        [python, "-E", "-s", "-S", "-B", "-m", "player", mapping.show(document, "/srv/.play/plan.json"), inside],
+        env={"HOME": home}, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=mapping.read_only, writable={out: inside}, scratch=mapping.scratch,
     )  # fmt: skip
 
