@@ -156,6 +156,28 @@ def test_a_client_that_leaves_an_event_stream_has_not_given_up(spool):
         assert served.ended == ended
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "sent", "ended"),
+    [
+        ("GET", 200, b"abcd", None),
+        ("GET", 200, b"abc", "timeout"),
+        ("HEAD", 200, b"", None),
+        ("GET", 304, b"", None),
+        ("GET", None, b"", "timeout"),
+        ("HEAD", None, b"", "timeout"),
+    ],
+)
+def test_a_client_that_has_all_it_was_promised_may_leave(spool, method, status, sent, ended):
+    served = exchange(spool, method=method)
+    if status is not None:
+        served.answered(status, [("Content-Length", "4")])
+    if sent:
+        served.sent(sent)
+    served.client_left()
+    served.settle()
+    assert served.ended == ended
+
+
 def test_an_exception_seen_twice_is_described_once(spool):
     served, error = exchange(spool), raised(1)
     served.remember(error, "raised")

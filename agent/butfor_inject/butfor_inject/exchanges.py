@@ -122,9 +122,9 @@ class Exchange:
         recent[identity(error)] = self.ids
 
     def client_left(self) -> None:
-        """The client closed its side before it had the whole answer."""
-        if self.endless and self.status is not None:
-            self.done()  # a stream of events has no end but this
+        """The client closed its side: it gave up, unless it had all that it was promised."""
+        if self.status is not None and (self.endless or self._no_body() or self._missing() == 0):
+            self.done()  # nothing but this ends a stream of events, and servers finish after a satisfied client
         elif not self.done_ns:
             self.gone = True
 
@@ -144,14 +144,22 @@ class Exchange:
             self.ended = "truncated"
 
     def _broke_off(self) -> bool:
-        status = self.status or 0
-        if self.method == "HEAD" or status in (204, 304) or status < 200:
+        if self._no_body():
             return False
-        if not self.done_ns:
-            return True
+        return not self.done_ns or bool(self._missing())
+
+    def _no_body(self) -> bool:
+        """Whether the answer is one that has no body, whatever its headers say."""
+        status = self.status or 0
+        return self.method == "HEAD" or status in (204, 304) or status < 200
+
+    def _missing(self) -> int | None:
+        """How many of the promised bytes were not sent; None where no number was promised."""
         named = {k.lower(): v for k, v in self.answer_headers}
         promised = named.get("content-length", "")
-        return "content-encoding" not in named and promised.isdigit() and self.answer.size < int(promised)
+        if "content-encoding" in named or not promised.isdigit():
+            return None
+        return max(int(promised) - self.answer.size, 0)
 
     @property
     def failing(self) -> bool:
