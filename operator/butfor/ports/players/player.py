@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from butfor.ports.players import services
+    from . import services
 else:
     import services
 
 if TYPE_CHECKING:
-    from butfor.ports.players import senders, stubs
+    from . import senders, stubs
 
 Json = dict[str, Any]
 _SETTLE_S = 0.3

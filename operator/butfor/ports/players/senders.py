@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from butfor.ports.players import clients
+    from . import clients
 else:
     import clients
 
