@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 
-EMAIL = re.compile(r"^([^@\s]+)@([^@\s]+?)(\.[A-Za-z]{2,})?$")
+EMAIL = re.compile(r"^(?=[^@]*\w)([^@\s]+)@(?=[^@]*\w)([^@\s]+?)(\.[A-Za-z]{2,})?$")
 JWT = re.compile(r"^(eyJ[A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)$")
 IBAN = re.compile(r"^[A-Z]{2}\d{2}[A-Z0-9]{8,30}$")
 UUID = re.compile(r"^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$")
@@ -127,7 +127,7 @@ class Faker:
         if found is None or claims is None or not _is_json(claims):
             return None
         faked = _JSON_VALUE.sub(lambda m: m.group() if m.group(2) else self._claim(m.group(1), depth), claims)
-        return ".".join([found.group(1), _encoded(faked, found.group(2)), self.words(found.group(3))])
+        return ".".join([found.group(1), _encoded(faked, found.group(2), token=True), self.words(found.group(3))])
 
     def _claim(self, quoted: str, depth: int) -> str:
         text = quoted[1:-1]
@@ -191,9 +191,10 @@ def _decoded(value: str) -> str | None:
         return None
 
 
-def _encoded(text: str, like: str) -> str:
+def _encoded(text: str, like: str, *, token: bool = False) -> str:
     encoded = base64.b64encode(text.encode()).decode()
-    if not ({"+", "/"} & set(like)) and ({"-", "_"} & set(like) or not like.endswith("=")):
+    # padding left out means the alphabet for URLs; where neither padding nor a mark tells, it is the ordinary one
+    if token or {"-", "_"} & set(like) or len(like) % 4:
         encoded = encoded.replace("+", "-").replace("/", "_")
     return encoded if like.endswith("=") else encoded.rstrip("=")
 
