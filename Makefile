@@ -20,29 +20,25 @@ system: ## check that the system packages are there (prints the line that root m
 	@command -v uv >/dev/null || $(MAKE) --no-print-directory .tools/bin/uv
 	@$$(command -v uv || echo .tools/bin/uv) sync --quiet --frozen --all-extras --all-packages --python $(PYTHON) && touch $@
 
-.PHONY: demo
-demo: .venv/.ready ## start the shop, break it, capture it, and prove which commit did it
-	@$(RUN)butfor demo
-
 .PHONY: test
-test: .venv/.ready ## every test (slow ones included)
-	@$(RUN)pytest -n 2 --dist loadgroup
+test: .venv/.ready ## the tests that start no service
+	@$(RUN)pytest -q -n 2 -m "not slow and not e2e"
+
+.PHONY: test-slow
+test-slow: .venv/.ready ## the tests that start services and run whole investigations
+	@$(RUN)pytest -q -n 2 -m "slow or e2e"
 
 .PHONY: test-quick
-test-quick: .venv/.ready ## the inner loop: no services are started
-	@$(RUN)pytest -q -m "not slow and not e2e" -n 2
+test-quick: .venv/.ready ## the inner loop: stops at the first failure
+	@$(RUN)pytest -q -x -m "not slow and not e2e" -n 2 --ignore tests/injecting --ignore tests/proofs
 
 .PHONY: lint
 lint: .venv/.ready ## ruff, mypy, import contracts, spelling
 	@$(RUN)ruff check . && $(RUN)ruff format --check . && $(RUN)mypy && $(RUN)lint-imports && $(RUN)codespell operator agent tests docs *.md
 
 .PHONY: generate
-generate: .venv/.ready ## write generated files (the verdict's JSON Schema, the demo's history)
+generate: .venv/.ready ## write generated files (the verdict's JSON Schema)
 	@$(RUN)python -m butfor.reporting.schemas docs/verdict.schema.json
-
-.PHONY: bench
-bench: .venv/.ready ## figures as ratios in one run, medians of five
-	@$(RUN)python -m tests.bench
 
 .PHONY: clean
 clean: ## remove what was built here (caches elsewhere stay)

@@ -1,9 +1,8 @@
-"""The errors a person sees.
+"""The errors a person sees; all descend from ButforError.
 
-    ButforError
-      UserError           what was given cannot be used: exit code 2, one line, says what to do next
-      InconclusiveError   the question cannot be answered: exit code 3, with the reason
-      InfrastructureError our own failure or the machine's: exit code 1; never a verdict about the code
+- UserError: what was given cannot be used: exit code 2, one line, says what to do next
+- InconclusiveError: the question cannot be answered: exit code 3, with the reason
+- InfrastructureError: our own failure or the machine's: exit code 1; never a verdict about the code
 """
 
 from __future__ import annotations
