@@ -21,15 +21,11 @@ system: ## check that the system packages are there (prints the line that root m
 	@$$(command -v uv || echo .tools/bin/uv) sync --quiet --frozen --all-extras --all-packages --python $(PYTHON) && touch $@
 
 .PHONY: test
-test: .venv/.ready ## the tests that start no service
-	@$(RUN)pytest -q -n 2 -m "not slow and not e2e"
-
-.PHONY: test-slow
-test-slow: .venv/.ready ## the tests that start services and run whole investigations
-	@$(RUN)pytest -q -n 2 -m "slow or e2e"
+test: .venv/.ready ## every test, those that start services included
+	@$(RUN)pytest -q -n 2
 
 .PHONY: test-quick
-test-quick: .venv/.ready ## the inner loop: stops at the first failure
+test-quick: .venv/.ready ## the inner loop: no services, stops at the first failure
 	@$(RUN)pytest -q -x -m "not slow and not e2e" -n 2 --ignore tests/injecting --ignore tests/proofs
 
 .PHONY: lint

@@ -24,6 +24,8 @@ COLUMNS = (
     ("patch_heals_second_request", "2nd"), ("runs", "runs"), ("git_bisect_runs", "git bisect"), ("error", "error"),
 )  # fmt: skip
 
+MINIMUM_WIDTH = 140
+
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="a folder of incidents, or one incident (incident.yaml inside)")],
@@ -64,11 +66,13 @@ def _sources(without: list[str] | None) -> frozenset[str]:
 def show(rows: list[dict[str, Any]]) -> None:
     """The rows as a table, then the totals."""
     table = Table(title=None)
-    for _, heading in COLUMNS:
-        table.add_column(heading, overflow="fold")
+    for key, heading in COLUMNS:
+        table.add_column(heading, overflow="fold", no_wrap=key in {"id", "outcome", "claim"})
     for row in rows:
         table.add_row(*("" if row[key] is None else str(row[key]) for key, _ in COLUMNS))
     console = Console()
+    # a pipe has no width of its own, and a table squeezed into 80 columns cannot be read
+    console.width = max(console.width, MINIMUM_WIDTH)
     console.print(table)
     for name, value in totals(rows).items():
         console.print(f"{name.replace('_', ' '):28}{value}")
