@@ -7,6 +7,7 @@ dropped, with its length kept and the field named, so that its release can be as
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter
@@ -21,6 +22,9 @@ from butfor.evidence.requests import Payload
 
 Document = dict[str, Any]
 Headers = list[tuple[str, str]]
+
+MAX_REMEMBERED = 64
+"""Of rewritten bodies, so that a body that is sent again and again is read once."""
 
 _IDS = words(
     "traceId spanId parentSpanId traceState startTimeUnixNano endTimeUnixNano timeUnixNano observedTimeUnixNano "
@@ -37,7 +41,7 @@ _TECHNICAL = words(
 )
 _LINKS = words("referer referrer location origin content-location link")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9-]*)( +)(.+)$", re.DOTALL)
-_PARAMETER = re.compile(r'(\w+)=(?:"([^"]*)"|([^\s,"]+))')
+_PARAMETER = re.compile(r'(?<!\w)(\w+)=(?:"([^"]*)"|([^\s,"]+))')
 _PARAMETERS_KEPT = frozenset({"realm", "algorithm", "qop", "nc", "uri", "signedheaders"})
 
 
@@ -48,21 +52,22 @@ class Redactor:
         self._rewriter = Rewriter(key or os.urandom(32), allow)
         self._counts: Counter[str] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._bodies: dict[tuple[bool, str, str, str, str], tuple[bytes | None, list[str], dict[str, int]]] = {}
 
     def learn_payload(self, payload: Payload, request: bytes | None, answer: bytes | None) -> None:
         """Remember the secrets of a payload."""
-        self._rewriter.learning = True
+        self._learn()
         self._rewriter.vocabulary.names.update(n.lower() for n, _ in payload.request_headers + payload.answer_headers)
         self._payload(payload, request, answer)
 
     def learn_document(self, document: Document) -> None:
         """Remember the secrets of an OTLP/JSON document."""
-        self._rewriter.learning = True
+        self._learn()
         self._walk(document)
 
     def learn_arguments(self, arguments: list[str]) -> None:
         """Remember the secrets of a command line."""
-        self._rewriter.learning = True
+        self._learn()
         self._arguments(arguments)
 
     def payload(
@@ -96,6 +101,11 @@ class Redactor:
         notes = [f"replaced by fakes of the same form: {replaced}"] if replaced else []
         notes += [f"dropped, since no rule could read it: {what} ({n})" for what, n in self._dropped.most_common(20)]
         return notes + (["--allow-field NAME releases a field"] if notes else [])
+
+    def _learn(self) -> None:
+        if not self._rewriter.learning:
+            self._bodies.clear()  # what was written before this knew less
+        self._rewriter.learning = True
 
     def _start(self) -> None:
         self._rewriter.learning = False
@@ -173,9 +183,21 @@ class Redactor:
         if not body or self._rewriter.is_allowed(place):
             return body, []
         found = {name.lower(): value for name, value in reversed(headers)}
-        kind = found.get("content-type", "")
+        kind, encoding = found.get("content-type", ""), found.get("content-encoding", "")
+        key = (self._rewriter.learning, hashlib.sha256(body).hexdigest(), kind, encoding, place)
+        if key not in self._bodies:  # a load repeats its bodies
+            while len(self._bodies) >= MAX_REMEMBERED:
+                self._bodies.pop(next(iter(self._bodies)))
+            written = self._dropping(body, kind, encoding, place)
+            kept = None if self._rewriter.learning else written[0]
+            self._bodies[key] = (kept, written[1], dict(self._rewriter.labels))
+        new, dropped, labels = self._bodies[key]
+        self._rewriter.labels = dict(labels)
+        return new, dropped
+
+    def _dropping(self, body: bytes, kind: str, encoding: str, place: str) -> tuple[bytes | None, list[str]]:
         try:
-            return self._readable(body, kind, found.get("content-encoding", "")), []
+            return self._readable(body, kind, encoding), []
         except UnreadableError as error:
             reason = f"it is no readable {error}"
         except EncodingError as error:
@@ -272,4 +294,7 @@ class Redactor:
 
 
 def _printable(text: str) -> bool:
-    return all(c.isprintable() or c in "\r\n\t\f" for c in text)
+    return text.translate(_BREAKS).isprintable()
+
+
+_BREAKS = dict.fromkeys(map(ord, "\r\n\t\f"))

@@ -121,7 +121,7 @@ def _telephone(text: str) -> bool:
 PATTERNS = (
     Pattern(
         "private key",
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.+?)-----END", re.DOTALL),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(.{1,8192}?)-----END", re.DOTALL),
         needs=("-----BEGIN",),
         group=1,
     ),
@@ -140,7 +140,13 @@ PATTERNS = (
         ),
         needs=("AKIA", "gh", "glpat-", "sk", "xox", "AIza", "npm_", "pypi-", "hf_"),
     ),
-    Pattern("authorization", re.compile(r"(?i)\b(?:bearer|basic)\s+([A-Za-z0-9._~+/-]{6,}=*)"), group=1, plain=False),
+    Pattern(
+        "authorization",
+        re.compile(r"(?i)\b(?:bearer|basic)\s+([A-Za-z0-9._~+/-]{6,}=*)"),
+        needs=("earer", "asic", "EARER", "ASIC"),
+        group=1,
+        plain=False,
+    ),
     Pattern(
         "card",
         re.compile(r"(?<![\w.,])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w])"),

@@ -116,9 +116,11 @@ def _json_text(raw: str) -> str:
 def form_fields(text: str) -> list[Field]:
     """`a=b&c=d`, as in a form or a query."""
     found = []
-    for match in re.finditer(r"([^&;=]*)=([^&;]*)", text):
-        name, value = unquote_plus(match.group(1)), unquote_plus(match.group(2))
-        found.append(Field((name,), match.start(2), match.end(2), value, "plus"))
+    for match in re.finditer(r"[^&;]+", text):
+        name, equals, value = match.group().partition("=")
+        if equals:
+            start = match.start() + len(name) + 1
+            found.append(Field((unquote_plus(name),), start, match.end(), unquote_plus(value), "plus"))
     return found
 
 
@@ -136,18 +138,22 @@ def url_fields(text: str) -> list[Field]:
 
 def cookie_fields(text: str) -> list[Field]:
     """`Cookie`: every value, under the cookie's name and `cookie`."""
-    return [_cookie(match) for match in re.finditer(r"([^=;]+)=\s*\"?([^;\"]*)\"?", text)]
+    return [field for match in re.finditer(r"[^;]+", text) for field in _cookie(match)]
 
 
 def set_cookie_fields(text: str) -> list[Field]:
     """`Set-Cookie`: the first value; what follows are attributes."""
-    match = re.match(r"([^=;]+)=\s*\"?([^;\"]*)\"?", text)
-    return [_cookie(match)] if match else []
+    match = re.match(r"[^;]+", text)
+    return _cookie(match) if match else []
 
 
-def _cookie(match: re.Match[str]) -> Field:
-    value = unquote(match.group(2))
-    return Field((match.group(1).strip(), "cookie"), match.start(2), match.end(2), value, "percent")
+def _cookie(match: re.Match[str]) -> list[Field]:
+    name, equals, value = match.group().partition("=")
+    if not equals:
+        return []
+    bare = value.strip().strip('"')
+    start = match.start() + len(name) + 1 + value.find(bare)
+    return [Field((name.strip(), "cookie"), start, start + len(bare), unquote(bare), "percent")]
 
 
 def xml_fields(text: str) -> list[Field] | None:
@@ -158,19 +164,44 @@ def xml_fields(text: str) -> list[Field] | None:
         xml.parsers.expat.ParserCreate().Parse(text.encode("utf-8", "surrogatepass"), True)
     except (xml.parsers.expat.ExpatError, ValueError):
         return None
-    return list(_markup(text))
+    try:
+        return list(_markup(text))
+    except _UnclosedError:
+        return None
 
+
+MAX_UNCLOSED = 10
+"""Of tags without an end in one HTML text: each is looked for to the end of the text."""
 
 _TAG = re.compile(
-    r"<!--.*?-->|<!\[CDATA\[(.*?)\]\]>|<\?.*?\?>|<(/?)([^\s/>]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.DOTALL
+    r"<!--.*?-->|<!\[CDATA\[(.*?)\]\]>|<\?.*?\?>|<(/?)([^\s/<>]+)((?:[^>\"']|\"[^\"]*\"|'[^']*')*)>", re.DOTALL
 )
-_ATTRIBUTE = re.compile(r"([^\s=/\"'<>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+_OPENING = re.compile(r"<(?=[A-Za-z/!?:_])")
+_ATTRIBUTE = re.compile(r"(?<![^\s/\"'])([^\s=/\"'<>]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+
+
+class _UnclosedError(ValueError):
+    """More tags without an end than are looked for."""
+
+
+def _tags(text: str) -> Iterator[re.Match[str]]:
+    """Tags in order; what opens and never closes is text."""
+    at, unclosed = 0, 0
+    while opening := _OPENING.search(text, at):
+        tag = _TAG.match(text, opening.start())
+        if tag is None:
+            unclosed += 1
+            if unclosed > MAX_UNCLOSED:
+                raise _UnclosedError
+        else:
+            yield tag
+        at = tag.end() if tag else opening.end()
 
 
 def _markup(text: str) -> Iterator[Field]:
     stack: list[str] = []
     last = 0
-    for tag in _TAG.finditer(text):
+    for tag in _tags(text):
         if tag.start() > last:
             yield _text_field(text, last, tag.start(), stack)
         last = tag.end()
@@ -197,12 +228,14 @@ def _attributes(tag: re.Match[str], names: tuple[str, ...]) -> Iterator[Field]:
         yield Field((name, *names), start, end, html.unescape(attribute.group(group)), "xml")
 
 
-def html_fields(text: str) -> list[Field]:
+def html_fields(text: str) -> list[Field] | None:
     """`value` and `content` of tags that name them (hidden inputs, meta tags), and attributes that are links."""
     found = []
-    for tag in _TAG.finditer(text):
-        if not tag.group(3):
-            continue
+    try:
+        tags = [tag for tag in _tags(text) if tag.group(3)]
+    except _UnclosedError:
+        return None
+    for tag in tags:
         attributes = list(_attributes(tag, (tag.group(3),)))
         named = {f.names[0].lower(): f for f in attributes}
         label = named.get("name") or named.get("id")
@@ -214,6 +247,10 @@ def html_fields(text: str) -> list[Field]:
     return found
 
 
+MAX_PART_HEAD = 16_384
+_HEAD_END = re.compile(r"\r?\n\r?\n")
+
+
 def multipart_fields(text: str, boundary: str) -> list[Field] | None:
     """The parts of a multipart text, each with its name, and the form that its own headers say."""
     marks = list(re.finditer(rf"(?:^|\r?\n)--{re.escape(boundary)}(--)?[ \t]*(?:\r?\n|$)", text))
@@ -221,7 +258,7 @@ def multipart_fields(text: str, boundary: str) -> list[Field] | None:
         return None
     found = []
     for here, there in pairwise(marks):
-        head = re.compile(r"\r?\n\r?\n").search(text, here.end() - 2, there.start() + 4)
+        head = _HEAD_END.search(text, here.end() - 2, min(there.start() + 4, here.end() + MAX_PART_HEAD))
         if head is None:
             return None
         name = re.search(r'(?i)name="((?:[^"\\]|\\.)*)"', text[here.end() : head.start()])
