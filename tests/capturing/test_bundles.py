@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from butfor.capturing.bundles import write_bundle
+from butfor.capturing.bundles import LOCAL_TTL_NS, remove_expired, write_bundle
 from butfor.capturing.incidents import capture_play
 from butfor.capturing.spools import Limits
 from butfor.errors import InfrastructureError, UserError
@@ -134,6 +134,16 @@ def test_local_files_are_for_their_owner_alone(tmp_path: Path) -> None:
     assert {p.stat().st_mode & 0o777 for p in (folder, folder / "payloads")} == {0o700}
     packed, _ = bundle(spool, tmp_path / "b.tar.zst")
     assert packed.stat().st_mode & 0o777 == 0o600
+
+
+def test_raw_values_are_deleted_when_they_are_due(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    for name, privacy in (("a", "local"), ("b", "redacted")):
+        bundle(spool, tmp_path / "out" / name / "bundle", privacy)
+    assert remove_expired(tmp_path / "out", 9 + LOCAL_TTL_NS) == []
+    assert remove_expired(tmp_path / "out", 10 + LOCAL_TTL_NS) == [tmp_path / "out" / "a" / "bundle"]
+    assert not (tmp_path / "out" / "a" / "bundle").exists()
+    assert (tmp_path / "out" / "b" / "bundle").exists()
 
 
 def test_packed_bundle_holds_the_same(tmp_path: Path) -> None:

@@ -21,13 +21,6 @@ from butfor.capturing.commands import free_port
 from butfor.evidence.bundles import Manifest
 from butfor.evidence.requests import Payload
 
-STARTER = """
-import sys
-from butfor.cli import apps, captures
-if "capture" not in {c.name for c in apps.app.registered_commands}:
-    apps.app.command("capture", context_settings={"allow_interspersed_args": False})(captures.capture)
-sys.exit(apps.run(sys.argv[1:]))
-"""
 FLASK = """
 import sys
 from flask import Flask, request
@@ -58,7 +51,7 @@ HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 @contextmanager
 def capturing(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    command = [sys.executable, "-c", STARTER, "capture", "--name", "shop", "--out", "bundle", *arguments]
+    command = [sys.executable, "-m", "butfor.cli", "capture", "--name", "shop", "--out", "bundle", *arguments]
     with subprocess.Popen(
         command, cwd=folder, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -23,6 +23,7 @@ from butfor.evidence.bundles import CapturedService, Loss, Manifest
 from butfor.evidence.requests import Payload
 
 Privacy = Literal["redacted", "local"]
+LOCAL_TTL_NS = 30 * 86_400 * 10**9
 ROOTS = {"spans": "resourceSpans", "logs": "resourceLogs", "metrics": "resourceMetrics"}
 
 
@@ -47,7 +48,8 @@ def write_bundle(
     """
     check_place(out)
     chosen = redactor or (Redactor() if privacy == "redacted" else None)
-    manifest = Manifest(start_ns=start_ns, end_ns=end_ns, privacy=privacy, notes=notes or [])
+    expires = end_ns + LOCAL_TTL_NS if privacy == "local" else None
+    manifest = Manifest(start_ns=start_ns, end_ns=end_ns, privacy=privacy, notes=notes or [], expires_ns=expires)
     with _temporary(out) as folder:
         writing = _Writing(Spool(spool, Losses(losses), limits), folder, services, chosen)
         writing.learn()
@@ -69,6 +71,20 @@ def check_place(out: Path) -> None:
     )
     if not replaceable:
         raise UserError(f"{out} exists and is no bundle; give --out another name")
+
+
+def remove_expired(folder: Path, now_ns: int) -> list[Path]:
+    """Delete the bundles `folder/*/bundle` whose raw values are due; returns their paths."""
+    removed = []
+    for path in sorted(folder.glob("*/bundle/manifest.json")):
+        try:
+            manifest = Manifest.model_validate_json(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        if manifest.privacy == "local" and manifest.expires_ns is not None and manifest.expires_ns < now_ns:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            removed.append(path.parent)
+    return removed
 
 
 class _Writing:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from butfor.capturing.bundles import check_place
+from butfor.capturing.bundles import check_place, remove_expired
 from butfor.capturing.checkouts import checkout
 from butfor.capturing.runs import Capture, Wish
 from butfor.errors import UserError
 from butfor.evidence.services import ServiceDescription
 from butfor.ingesting import receivers
 from butfor.investigating.descriptions import parse
+
+OUT = Path("out")
 
 
 def capture(
@@ -48,7 +51,9 @@ def capture(
         directory=directory, description=description, privacy=_privacy(privacy), allow=allow_field or [],
         listen=listen, target=target, seconds=for_, requests=requests,
     )  # fmt: skip
-    place = out or Path("out") / wish.name / "bundle"
+    place = out or OUT / wish.name / "bundle"
+    for old in remove_expired(OUT, time.time_ns()) if out is None else []:
+        typer.echo(f"removed {old}: its raw values were due", err=True)
     check_place(place)
     return _captured(wish, place, otlp_grpc, otlp_http)
 

@@ -57,6 +57,8 @@ class Manifest(Lenient):
     nodes: list[str] = []
     services: list[CapturedService] = []
     privacy: Literal["redacted", "local"] = "redacted"
+    expires_ns: int | None = None
+    """When raw values (privacy `local`) are due to be deleted; None where there is nothing raw."""
     mode: Literal["live", "recorded"] = "live"
     bpf: str = "not captured"
     losses: list[Loss] = []
