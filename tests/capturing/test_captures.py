@@ -21,6 +21,8 @@ from butfor.capturing.commands import free_port
 from butfor.evidence.bundles import Manifest
 from butfor.evidence.requests import Payload
 
+from .test_bundles import document
+
 FLASK = """
 import sys
 from flask import Flask, request
@@ -180,3 +182,23 @@ def test_a_service_description_runs_without_a_command(tmp_path: Path) -> None:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert yaml.safe_load((tmp_path / "bundle" / "butfor.yaml").read_text()) == described
+
+
+@pytest.mark.slow
+def test_what_a_service_exports_itself_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "export.py").write_text(
+        "import json, os, urllib.request\n"
+        "from pathlib import Path\n"
+        "url = os.environ['OTEL_EXPORTER_OTLP_ENDPOINT'] + '/v1/traces'\n"
+        "headers = {'Content-Type': 'application/json'}\n"
+        "urllib.request.urlopen(urllib.request.Request(url, Path('trace.json').read_bytes(), headers))\n"
+    )
+    (tmp_path / "trace.json").write_text(
+        json.dumps(document("1" * 16, service="pay", enduser__email="ann@example.com"))
+    )
+    with capturing(tmp_path, "--", "python", "export.py") as process:
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    manifest, _ = read(tmp_path)
+    assert {s.name: s.instrumentation for s in manifest.services}["pay"] == "otlp"
+    assert "ann@example.com" not in (tmp_path / "bundle" / "spans.otlp.jsonl").read_text()

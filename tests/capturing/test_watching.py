@@ -82,14 +82,32 @@ def test_then_the_port_is_moved_behind_a_proxy(tmp_path: Path, listener: tuple[i
     assert f"proxy on port {port}" in advice.line
 
 
+def test_the_python_below_a_shell_is_wrapped(tmp_path: Path, listener: tuple[int, int]) -> None:
+    advice = watched(Command(["bash", "-c", "..."]), tmp_path, listener)
+    assert advice is not None
+    assert advice.command is not None
+    assert advice.command.argv[-2:] == ["-c", SERVER]
+    assert advice.command.environment["PATH"] == os.environ["PATH"]
+    assert advice.command.directory == Path.cwd()
+
+
+def test_behind_a_proxy_only_its_requests_count(tmp_path: Path, listener: tuple[int, int]) -> None:
+    put(tmp_path, "process-1-aa.json", {"service": "s"})
+    seen = Seen()
+    assert watched(Command(["serve"], port=1, front=2), tmp_path, listener, seen) is None
+    seen.edge["s"] = 1
+    advice = watched(Command(["serve"], port=1, front=2), tmp_path, listener, seen)
+    assert advice is not None
+    assert advice.command is None
+    assert "proxy's record stands alone" in advice.line
+
+
 def test_else_it_is_said_what_to_do(tmp_path: Path, listener: tuple[int, int]) -> None:
+    put(tmp_path, "process-1-aa.json", {"service": "s"})
     advice = watched(Command(["serve"]), tmp_path, listener)
     assert advice is not None
     assert advice.command is None
     assert "$PORT" in advice.line
-    advice = watched(Command(["serve"], port=1, front=2), tmp_path, listener)
-    assert advice is not None
-    assert "proxy" in advice.line
 
 
 def test_nothing_is_said_where_server_spans_are_made(tmp_path: Path, listener: tuple[int, int]) -> None:

@@ -28,6 +28,8 @@ class Command:
     port: int | None = None
     front: int | None = None
     wrapped: bool = False
+    directory: Path | None = None
+    """Where it differs from the capture's own."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,6 +73,23 @@ def wrapped(command: Command) -> Command | None:
     if interpreter is None:
         return None
     return replace(command, argv=_run(interpreter[0], [*interpreter[1:], real, *command.argv[1:]]), wrapped=True)
+
+
+def entered(command: Command, pid: int | None) -> Command | None:
+    """The Python process that a shell or a supervisor started in the end, to be started by our runner instead."""
+    if pid is None or command.wrapped:
+        return None
+    try:
+        argv = [os.fsdecode(a) for a in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]]
+        variables = [os.fsdecode(v) for v in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") if b"=" in v]
+        program, directory = Path(f"/proc/{pid}/exe").readlink(), Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:  # it ended, or is another user's
+        return None
+    if not argv or not _PYTHON.match(program.name):
+        return None
+    real = argv[0] if "/" in argv[0] and _PYTHON.match(Path(argv[0]).name) else str(program)
+    environment = {name: value for name, _, value in (v.partition("=") for v in variables)}
+    return replace(command, argv=_run(real, argv[1:]), wrapped=True, directory=directory, environment=environment)
 
 
 def isolated(argv: list[str]) -> list[str]:

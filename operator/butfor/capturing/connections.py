@@ -14,6 +14,12 @@ def listening_ports(group: int) -> set[int]:
     return {port for port, state, inode in _table() if state == _LISTEN and inode in inodes}
 
 
+def listener(group: int) -> int | None:
+    """The process of a group that listens, the eldest where workers share its socket; None where none does."""
+    inodes = {inode for _, state, inode in _table() if state == _LISTEN}
+    return min((pid for pid in members(group) if _sockets(pid) & inodes), default=None)
+
+
 def members(group: int) -> list[int]:
     """The processes of a group and their descendants, whatever group those moved to."""
     parents: dict[int, tuple[int, int]] = {}

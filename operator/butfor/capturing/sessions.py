@@ -40,7 +40,11 @@ class Session:
         quiet = subprocess.DEVNULL if sys.stdin is not None and sys.stdin.isatty() else None
         try:
             self._process = subprocess.Popen(
-                self.command.argv, env=environment, cwd=self._cwd, process_group=0, stdin=quiet
+                self.command.argv,
+                env=environment,
+                cwd=self.command.directory or self._cwd,
+                process_group=0,
+                stdin=quiet,
             )
         except OSError as error:
             self._stop_edge()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from butfor.capturing import commands
 from butfor.capturing.commands import Command
-from butfor.capturing.connections import connected, listening_ports
+from butfor.capturing.connections import connected, listener, listening_ports
 from butfor.capturing.sightings import Seen
 
 PATIENCE_S = 5.0
@@ -37,12 +37,13 @@ class Watch:
         self.ports: set[int] = set()
         self._first: float | None = None
         self._looked = -LOOK_EVERY_S
-        self._before = 0
+        self._before = self._asked = 0
         self._done = False
 
     def restarted(self, command: Command, seen: Seen) -> None:
         """Begin again with another command; spans made so far do not count."""
-        self.command, self._first, self._before, self._done = command, None, seen.server_spans, False
+        self.command, self._first, self._done = command, None, False
+        self._before, self._asked = seen.server_spans, seen.edge.total()
 
     def advice(self, group: int, seen: Seen) -> Advice | None:
         """None while all is well or too early to say."""
@@ -53,26 +54,24 @@ class Watch:
             self._done = True
             return None
         self.ports |= listening_ports(group)
-        if self._first is None and (connected(self.ports) or seen.edge.total()):
+        asked = seen.edge.total() > self._asked if self.command.front else connected(self.ports)
+        if self._first is None and asked:
             self._first = self._now()
         if self._first is None or self._now() - self._first < PATIENCE_S:
             return None
         self._done = True
-        return self._next()
+        return self._next(group)
 
-    def _next(self) -> Advice:
+    def _next(self, group: int) -> Advice:
         injected = any(self._spool.glob("process-*.json"))
         where = f"port {', '.join(map(str, sorted(self.ports)))} got connections, but no server span was made"
-        wrapped = None if injected else commands.wrapped(self.command)
+        wrapped = (
+            None if injected else commands.wrapped(self.command) or commands.entered(self.command, listener(group))
+        )
         if wrapped is not None:
-            return Advice(f"{where}: starting it again through our own runner", wrapped)
+            return Advice(f"{where}: starting its Python again through our own runner", wrapped)
         if self.command.front is not None:
-            why = (
-                "its server is not one that can be looked into"
-                if injected
-                else "it is no Python that can be looked into"
-            )
-            return Advice(f"no server span was made inside ({why}): the proxy's record stands for it")
+            return Advice("no server span was made inside: the proxy's record stands alone, without code or exceptions")
         for port in sorted(self.ports):
             moved = commands.moved(self.command, port)
             if moved is not None:
