@@ -13,7 +13,7 @@ from butfor.patching import counterfactual, from_diff, minimise, write_patch
 from butfor.patching.candidates import PatchCandidate, candidate_of
 from butfor.patching.ddmin import ddmin
 from butfor.patching.diffs import unified
-from butfor.patching.edits import Edit, apply, between, by_line, split, transplant
+from butfor.patching.edits import Edit, apply, between, blocks, by_statement, split, transplant
 
 GOOD = """def handle():
     timeout = 500
@@ -45,12 +45,11 @@ def test_only_the_hunk_that_heals_is_kept(tmp_path):
     _, repository, bad, found = candidates(tmp_path, GOOD, BAD)
     first = found[0]
     assert first.origin == "hunks"
-    assert b"-    timeout = 50\n+    timeout = 500\n" in first.diff
+    assert b"+    timeout = 500\n" in first.diff
     assert b"-    return 2" not in first.diff
-    assert b"-    # quick" not in first.diff
     assert set(first.tree.overlay) == {"app.py"}
     assert judge(repository, first.tree, healthy=True, good=200, bad=500).judgement == "good"
-    assert first.size == min(c.size for c in found)
+    assert found[1].size < first.size
     assert first.tree.revision == bad
 
 
@@ -67,11 +66,11 @@ def test_every_candidate_is_taken_by_git_and_gives_the_same_tree(tmp_path):
         history.git("checkout", "-q", "-f", bad)
 
 
-def test_lines_keep_the_feature_where_the_hunk_would_not(tmp_path):
+def test_statements_keep_the_feature_where_the_hunk_would_not(tmp_path):
     good = "def handle():\n    code = 200\n    return code\n"
     bad = "def handle():\n    code = 500\n    extra = 1\n    return code\n"
     _, _, _, found = candidates(tmp_path, good, bad)
-    lines = next(c for c in found if "lines" in c.rule)
+    lines = next(c for c in found if "statements" in c.rule)
     assert b"-    extra = 1" not in lines.diff
     assert b"+    code = 200" in lines.diff
     assert b"-    extra = 1" in found[0].diff
@@ -129,11 +128,10 @@ def test_edits_make_the_new_text(old, new):
 
 
 @given(texts, texts)
-def test_edits_cut_to_lines_are_the_same_together(old, new):
+def test_edits_cut_to_statements_are_the_same_together(old, new):
     lines = split(old)
-    cut = [part for e in between("p", old, new) for part in by_line(e, lines[e.start : e.end])]
+    cut = [part for e in between("p", old, new) for part in by_statement(e, lines[e.start : e.end])]
     assert apply(old, cut) == new
-    assert all(part.end - part.start <= 1 and len(part.new) <= 1 for part in cut)
 
 
 @given(texts, texts)
@@ -157,6 +155,19 @@ def test_edits_shifted_by_lines_above_find_their_place(old, new):
     placed = transplant(old, b"X\nY\nZ\n" + old, edits)
     assert placed.conflicts == []
     assert apply(b"X\nY\nZ\n" + old, placed.edits) == b"X\nY\nZ\n" + new
+
+
+def test_a_statement_keeps_its_body():
+    text = b"    # why\n    elif x:\n        a(\n            1,\n        )\n\n    b(\n        2,\n    )\n    c()\n"
+    assert [text.split(b"\n")[start].strip() for start, _ in blocks(split(text))] == [b"# why", b"b(", b"c()"]
+
+
+def test_a_branch_is_never_emptied_into_the_one_before(tmp_path):
+    good = "def handle():\n    if KIND == 1:\n        return 404\n    return 200\n\n\nKIND = 2\n"
+    bad = good.replace("    return 200", "    elif KIND == 2:\n        return 500\n    return 200")
+    _, _, _, found = candidates(tmp_path, good, bad)
+    for candidate in found:
+        assert b"-    elif KIND == 2:\n-        return 500\n" in candidate.diff
 
 
 def test_an_indented_block_is_found_and_indented():

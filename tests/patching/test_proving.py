@@ -5,6 +5,7 @@ import pytest
 from bisecting.histories import FakeRunner, History
 from butfor.evidence.verdicts import Claim
 from butfor.patching import counterfactual
+from butfor.patching.functions import definitions, put_back
 
 HEAD = "def handle():\n    timeout = 500\n    retries = 3\n    answer = call(timeout)\n    return answer\n"
 FEATURE = "def handle():\n    return 500\n\n\ndef feature():\n    return 200\n"
@@ -218,3 +219,39 @@ def test_a_verdict_that_does_not_repeat_is_not_claimed(tmp_path, flip):
         repository, Flaky(repository), culprit, good, culprit, transition=Claim(held=True), repeats=3
     )
     assert proof.counterfactual.necessary.held is not True
+
+
+def test_two_commits_that_fail_only_together(tmp_path):
+    history = History(tmp_path / "repo")
+    app = "def handle():\n    return 500 if A and B else 200\n"
+    good = history.commit("start", app_py=app, x_py="A = 0\n", y_py="B = 0\n", n_py="N = 0\n")
+    history.commit("unrelated", n_py="N = 1\n")
+    other = history.commit("one half", x_py="A = 1\n")
+    history.commit("unrelated again", m_py="M = 1\n")
+    culprit = history.commit("the other half", y_py="B = 1\n")
+    proof, _ = prove(tmp_path, history, culprit, good, culprit)
+    sufficient = proof.counterfactual.sufficient
+    assert sufficient.held is True
+    assert sufficient.method == f"with 1 of 3 earlier commits that it needs: {other[:12]}"
+
+
+def test_nothing_is_claimed_when_no_earlier_commit_can_be_left_out(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit(
+        "start", app_py="def handle():\n    return 500 if A and B else 200\n", x_py="A = 0\n", y_py="B = 0\n"
+    )
+    history.commit("one half", x_py="A = 1\n")
+    culprit = history.commit("the other half", y_py="B = 1\n")
+    proof, _ = prove(tmp_path, history, culprit, good, culprit)
+    assert proof.counterfactual.sufficient.held is None
+    assert proof.counterfactual.sufficient.reason
+
+
+def test_a_restored_function_gets_its_constants_and_what_they_use():
+    source = b"import math\nfrom typing import Final\n\nBASE: Final = math.pi\nLIMIT: Final = BASE * 2\n\n\ndef handle():\n    return LIMIT\n"
+    content = b"import os\n\n\ndef handle():\n    return os.sep\n"
+    restored = put_back(content, definitions(source)["handle"], source)
+    space: dict[str, object] = {}
+    exec(restored, space)
+    assert space["handle"]() == space["math"].pi * 2
+    assert b"import os" in restored

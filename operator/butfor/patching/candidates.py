@@ -1,11 +1,11 @@
 """From a tree that heals to patch candidates: as small as heals, in the order in which they should be verified.
 
 Order, and why:
-1. the smallest set of whole hunks that heals, comments and layout left out. A hunk is what its author thought
+1. the smallest set of whole hunks that heals. A hunk is what its author thought
    of as one change; part of one can fit the one captured request and miss the next way into the same fault;
 2. where two disjoint sets heal, first the one whose functions are referred to from more places: undoing a shared
    function's defect heals every caller, undoing a caller's use of it heals that caller;
-3. the smallest set of lines: it keeps more of the culprit's feature, where whole hunks fail the service's own tests;
+3. the smallest set of statements: it keeps more of the culprit's feature, where whole hunks fail the service's tests;
 4. the whole tree that healed.
 """
 
@@ -24,7 +24,7 @@ from butfor.evidence.runs import Runner, Tree
 from butfor.patching import diffs, edits, functions
 from butfor.patching.ddmin import ddmin
 from butfor.patching.edits import Edit
-from butfor.patching.sources import is_python, is_source, same_behaviour
+from butfor.patching.sources import is_python, is_source
 from butfor.patching.trying import Healing, Tries
 from butfor.ports.repositories import Repository
 
@@ -90,12 +90,12 @@ class _Minimising:
             return [whole]
         smallest = self._smallest(everything)
         sets = [smallest, *self._disjoint(everything, smallest)]
-        sets.sort(key=lambda some: -self._shared(some))
+        if sets[1:]:
+            sets.sort(key=self._shared, reverse=True)
         rule = "the smallest set of hunks that heals" + (", the more widely used function first" if sets[1:] else "")
-        plain = [self._without_layout(some) for some in sets]
-        lines = self._by_line(plain[0])
-        listed = [self._candidate(some, "hunks", rule) for some in plain]
-        return [*listed, self._candidate(lines, "hunks", "the smallest set of lines that heals"), whole]
+        listed = [self._candidate(some, "hunks", rule) for some in sets]
+        fewest = self._by_statement(sets[0])
+        return [*listed, self._candidate(fewest, "hunks", "the smallest set of statements that heals"), whole]
 
     def _pieces(self, tree: Tree) -> list[_Piece]:
         found: list[_Piece] = []
@@ -131,20 +131,9 @@ class _Minimising:
         rest = [piece for piece in pieces if piece not in found]
         return [self._smallest(rest)] if rest and self._heals(rest) == "good" else []
 
-    def _without_layout(self, pieces: list[_Piece]) -> list[_Piece]:
-        """Leave out lines that change comments and layout only: the syntax tree stays the same, so no run is needed."""
-        kept = _atoms(pieces)
-        for atom in list(kept):
-            fewer = [piece for piece in kept if piece is not atom]
-            before, after = (self._tree(some).overlay.get(atom.path) for some in (kept, fewer))
-            unchanged = after if after is not None else self.repository.show(self.bad, atom.path)
-            if atom.edit is not None and same_behaviour(atom.path, before, unchanged):
-                kept = fewer
-        return kept or pieces
-
-    def _by_line(self, pieces: list[_Piece]) -> list[_Piece]:
-        atoms = _atoms(pieces)
-        return ddmin(atoms, self._heals) if len(atoms) > 1 else pieces
+    def _by_statement(self, pieces: list[_Piece]) -> list[_Piece]:
+        atoms = [part for piece in pieces for part in _atoms(piece)]
+        return ddmin(atoms, self._heals) if len(atoms) > len(pieces) else pieces
 
     def _function(self, piece: _Piece) -> str:
         if piece.edit is None or not is_python(piece.path):
@@ -153,18 +142,20 @@ class _Minimising:
         return functions.enclosing(functions.definitions(content), piece.edit.start, piece.edit.end)
 
     def _shared(self, pieces: list[_Piece]) -> int:
-        """From how many places of the source the changed functions are referred to by name."""
-        names = {self._function(piece).rpartition(".")[2] for piece in pieces} - {""}
-        if not names:
-            return 0
-        pattern = re.compile(rb"\b(?:" + b"|".join(re.escape(n.encode()) for n in sorted(names)) + rb")\b")
+        """From how many places of the source the changed functions are named; only names defined once can tell."""
+        names = {self._function(piece).rpartition(".")[2].encode() for piece in pieces} - {b""}
         paths = [p for p in self.repository.files(self.bad) if is_python(p) and is_source(p)]
-        contents = (self.repository.show(self.bad, path) or b"" for path in paths[:MAXIMUM_FILES_SEARCHED])
-        return sum(len(pattern.findall(content)) for content in contents)
+        source = b"\n".join(self.repository.show(self.bad, path) or b"" for path in paths[:MAXIMUM_FILES_SEARCHED])
+        counts = [len(re.findall(rb"\b%s\b" % re.escape(n), source)) for n in names if _defined_once(n, source)]
+        return sum(counts)
 
     def _candidate(self, pieces: Sequence[_Piece], origin: str, rule: str) -> PatchCandidate:
         tree = self._tree(pieces, label=rule)
         return candidate_of(self.repository, tree, origin, rule)
+
+
+def _defined_once(name: bytes, source: bytes) -> bool:
+    return len(re.findall(rb"\bdef\s+%s\b" % re.escape(name), source)) == 1
 
 
 def candidate_of(repository: Repository, tree: Tree, origin: str, rule: str) -> PatchCandidate:
@@ -174,16 +165,12 @@ def candidate_of(repository: Repository, tree: Tree, origin: str, rule: str) -> 
     return PatchCandidate(tree, origin, rule, diff, size)
 
 
-def _atoms(pieces: Sequence[_Piece]) -> list[_Piece]:
-    """Pieces cut to lines: a replaced line goes with the new one that resembles it, the others stand alone."""
-    found: list[_Piece] = []
-    for piece in pieces:
-        found += [piece] if piece.edit is None else _lines(piece, piece.edit)
-    return found
-
-
-def _lines(piece: _Piece, edit: Edit) -> list[_Piece]:
-    parts = edits.by_line(edit, piece.old)
+def _atoms(piece: _Piece) -> list[_Piece]:
+    """A piece cut to statements; a whole file stays whole."""
+    edit = piece.edit
+    if edit is None:
+        return [piece]
+    parts = edits.by_statement(edit, piece.old)
     return [_Piece(p.path, p, old=piece.old[p.start - edit.start : p.end - edit.start]) for p in parts]
 
 

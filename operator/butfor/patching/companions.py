@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from butfor.evidence.runs import Tree
 from butfor.patching import edits
 from butfor.patching.edits import Edit
 from butfor.patching.sources import is_source
@@ -19,8 +20,8 @@ from butfor.patching.transfers import Carried, Change, Unit, View, carry
 from butfor.ports.diffs import FileChange
 from butfor.ports.repositories import Repository
 
-LIMIT = 12
-"""A culprit that needs more companions than this is no longer tested by itself."""
+LIMIT = 40
+"""A culprit that needs more companions than this is not worth the search."""
 IDENTIFIER = re.compile(r"[A-Za-z_]\w{2,}")
 
 
@@ -33,6 +34,7 @@ class Chain:
     good: str
     bad: str
     forward: bool
+    _made: dict[str, Change] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def _range(self) -> str:
@@ -40,10 +42,16 @@ class Chain:
 
     @cached_property
     def commits(self) -> list[str]:
-        """Nearest to the culprit first, the culprit left out; only its ancestors or descendants count."""
+        """In the culprit's own line, nearest first, the culprit left out: a side branch says nothing of its hunks."""
         old, new = self._range.split("..")
-        listed = [c.sha for c in self.repository.commits(old, new) if c.sha != self.culprit]
-        return list(reversed(listed)) if self.forward else listed
+        listed = self.repository.commits(old, new)
+        if not self.forward:
+            return [commit.sha for commit in listed if commit.sha != self.culprit]
+        line = {self.culprit}
+        for commit in reversed(listed):
+            if line.intersection(commit.parents):
+                line.add(commit.sha)
+        return [commit.sha for commit in reversed(listed) if commit.sha in line]
 
     @cached_property
     def changes(self) -> dict[str, list[FileChange]]:
@@ -55,30 +63,35 @@ class Chain:
         """Commits that changed a file, nearest first."""
         return [sha for sha in self.commits if any(path in {f.path, f.old_path} for f in self.changes[sha])]
 
-    def related(self, sha: str) -> bool:
-        """Whether the commit stands in the culprit's line: a side branch that lacks it says nothing of its hunks."""
-        older, newer = (self.culprit, sha) if self.forward else (sha, self.culprit)
-        return self.repository.is_ancestor(older, newer)
-
     def beyond(self, sha: str, path: str) -> bytes | None:
         """The file as it is on the far side of a commit: after it when going forward, else before it."""
         return self.repository.show(sha if self.forward else f"{sha}^", path)
 
     def change(self, sha: str) -> Change:
         """The commit as it is moved: taken out when going forward, put in otherwise."""
-        ends = (sha, f"{sha}^") if self.forward else (f"{sha}^", sha)
-        return Change(self.repository, *ends, label=sha)
+        if sha not in self._made:
+            ends = (sha, f"{sha}^") if self.forward else (f"{sha}^", sha)
+            self._made[sha] = Change(self.repository, *ends, label=sha)
+        return self._made[sha]
 
-    def blocker(self, path: str, base: bytes, edit: Edit, after: str | None) -> str | None:
-        """The nearest commit beyond which an edit of `base` has no place any more; `after` bounds the walk."""
-        start = self.commits.index(after) + 1 if after in self.commits else 0
-        later = set(self.commits[start:])
-        for sha in self.touching(path):
-            if sha in later and self.related(sha):
-                content = self.beyond(sha, path)
-                if content is None or edits.transplant(base, content, [edit]).conflicts:
-                    return sha
-        return None
+    def undone(self, sha: str) -> Change:
+        """The other way round than `change`."""
+        key = f"{sha} undone"
+        if key not in self._made:
+            forth = self.change(sha)
+            self._made[key] = Change(self.repository, forth.target, forth.source, label=sha)
+        return self._made[key]
+
+    def outside(self, path: str, owner: str, needed: set[str]) -> list[str]:
+        """Commits that touch a file beyond `owner` (the culprit: empty) and are not needed yet, nearest first."""
+        start = self.commits.index(owner) + 1 if owner else 0
+        later = set(self.commits[start:]) - needed
+        return [sha for sha in self.touching(path) if sha in later]
+
+    def blocks(self, sha: str, path: str, base: bytes, edit: Edit) -> bool:
+        """Whether an edit of `base` has no place any more on the far side of a commit."""
+        content = self.beyond(sha, path)
+        return content is None or bool(edits.transplant(base, content, [edit]).conflicts)
 
 
 @dataclass
@@ -102,6 +115,21 @@ def assemble(chain: Chain, change: Change, base: View, commits: Iterable[str]) -
     return Company(ordered, view, together.view, conflicts + together.conflicts)
 
 
+def without(chain: Chain, change: Change, kept: Iterable[str]) -> Company:
+    """The culprit's parent less the commits of the chain that are not kept, the nearest taken out first."""
+    wanted = set(kept)
+    view = View(chain.repository, Tree(revision=change.source))
+    conflicts = list[Unit]()
+    for sha in chain.commits:
+        if sha not in wanted and chain.change(sha).units:
+            carried = carry(chain.undone(sha), view, "hunks")
+            view, conflicts = carried.view, conflicts + carried.conflicts
+            if conflicts:
+                break
+    together = carry(change, view, "hunks")
+    return Company(sorted(wanted, key=chain.commits.index), view, together.view, conflicts + together.conflicts)
+
+
 def close(chain: Chain, change: Change, base: View, start: Iterable[str] = ()) -> Company | None:
     """The companions without which some hunk has no place, and theirs in turn; None beyond `LIMIT` or at a dead end."""
     needed = set(start)
@@ -110,8 +138,8 @@ def close(chain: Chain, change: Change, base: View, start: Iterable[str] = ()) -
         if found is None:
             return assemble(chain, change, base, needed)
         owner, carried = found
-        blocker = _blocker(chain, chain.change(owner) if owner else change, owner, carried)
-        if blocker is None or blocker in needed:
+        blocker = _blocker(chain, chain.change(owner) if owner else change, owner, carried, needed)
+        if blocker is None:
             return None
         needed.add(blocker)
     return None
@@ -128,18 +156,18 @@ def _first_conflict(chain: Chain, change: Change, base: View, needed: set[str]) 
     return ("", carried) if carried.conflicts else None
 
 
-def _blocker(chain: Chain, change: Change, owner: str, carried: Carried) -> str | None:
+def _blocker(chain: Chain, change: Change, owner: str, carried: Carried, needed: set[str]) -> str | None:
+    """The nearest commit beyond which a conflicting edit has no place; else the nearest that touches its file."""
+    nearest: str | None = None
     for unit in carried.conflicts:
         base = change.old(unit.path)
+        outside = chain.outside(unit.path, owner, needed)
+        nearest = nearest or next(iter(outside), None)
         for edit in unit.edits if base is not None else ():
-            found = chain.blocker(unit.path, base or b"", edit, owner or None)
-            if found is not None:
-                return found
-        if not unit.edits:
-            touching = [sha for sha in chain.touching(unit.path) if sha != owner and chain.related(sha)]
-            if touching:
-                return touching[0]
-    return None
+            for sha in outside:
+                if chain.blocks(sha, unit.path, base or b"", edit):
+                    return sha
+    return nearest
 
 
 def introducers(chain: Chain, change: Change, view: View) -> list[str]:
@@ -151,7 +179,7 @@ def introducers(chain: Chain, change: Change, view: View) -> list[str]:
         text += (change.repository.show(change.target, unit.path) or b"") if unit.kind == "add" else b""
         wanted |= _identifiers(text) - known[unit.path]
     patterns = [_binding(name) for name in sorted(wanted)[:200]]
-    return [sha for sha in chain.commits if chain.related(sha) and _brings(chain.changes[sha], patterns)]
+    return [sha for sha in chain.commits if _brings(chain.changes[sha], patterns)]
 
 
 def _identifiers(content: bytes | None) -> set[str]:

@@ -80,26 +80,52 @@ def transplant(base: bytes, ours: bytes, edits: Sequence[Edit]) -> Placed:
     return Placed(placed, conflicts)
 
 
-def by_line(edit: Edit, old: Sequence[bytes]) -> list[Edit]:
-    """One edit cut to single lines; `old` are the lines that it replaces. All of them together are the edit.
+def by_statement(edit: Edit, old: Sequence[bytes]) -> list[Edit]:
+    """One edit cut to blocks; `old` are the lines that it replaces. All of them together are the edit.
 
-    A replaced line goes with the new line that resembles it most, in order; the others are deleted or inserted.
+    A block is a line with the deeper indented lines under it: a statement with its body, so that none is left
+    behind to fall under another's header. A replaced block goes with the new one that resembles it most, in order; the
+    others are deleted or inserted.
     """
+    before, after = blocks(old), blocks(edit.new)
     pairs: dict[int, int] = {}
-    after = -1
-    for k, line in enumerate(edit.new):
-        likeness, i = max(((_likeness(old[i], line), -i) for i in range(after + 1, len(old))), default=(0.0, 0))
+    last = -1
+    for k, (start, _) in enumerate(after):
+        likely = [(_likeness(old[before[i][0]], edit.new[start]), -i) for i in range(last + 1, len(before))]
+        likeness, i = max(likely, default=(0.0, 0))
         if likeness >= ALIKE:
-            pairs[k] = after = -i
-    found = [
-        Edit(edit.path, edit.start + i, edit.start + i + 1, ()) for i in range(len(old)) if i not in pairs.values()
-    ]
+            pairs[k] = last = -i
+    found = [_cut(edit, *before[i], ()) for i in range(len(before)) if i not in pairs.values()]
     place = len(old)
-    for k in reversed(range(len(edit.new))):
-        place = pairs.get(k, place)
-        found.append(Edit(edit.path, edit.start + place, edit.start + place + (k in pairs), edit.new[k : k + 1]))
-    found.reverse()
-    return sorted(found, key=lambda e: (e.start, e.end))
+    inserted: list[Edit] = []
+    for k in reversed(range(len(after))):
+        place = before[pairs[k]][0] if k in pairs else place
+        end = before[pairs[k]][1] if k in pairs else place
+        inserted.append(_cut(edit, place, end, edit.new[slice(*after[k])]))
+    return sorted([*found, *reversed(inserted)], key=lambda e: (e.start, e.end))
+
+
+def _cut(edit: Edit, start: int, end: int, new: tuple[bytes, ...]) -> Edit:
+    return Edit(edit.path, edit.start + start, edit.start + end, new)
+
+
+def blocks(lines: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Where lines fall into blocks: each starts at a line that is indented no deeper than the block's first.
+
+    Closing brackets belong to the block before; comments and decorators lead the block after them.
+    """
+    starts: list[int] = []
+    depth, leading = 0, False
+    for i, line in enumerate(lines):
+        text = line.strip()
+        if not text:
+            continue
+        if not starts or (indent(line) <= depth and text[:1] not in b")]}" and not leading):
+            starts.append(i)
+            depth = indent(line)
+        leading = text.startswith((b"#", b"@"))
+    starts = [0, *starts[1:]] if lines else []
+    return list(zip(starts, [*starts[1:], len(lines)], strict=True)) if starts else []
 
 
 def _likeness(one: bytes, other: bytes) -> float:

@@ -107,20 +107,34 @@ def _place(content: bytes, wanted: Definition, source: bytes, present: dict[str,
 
 
 def _with_names(content: bytes, wanted: Definition, source: bytes) -> bytes:
-    """Add module-level imports and definitions of `source` that the restored function uses and `content` lacks."""
+    """Add what the restored function uses of `source` and `content` lacks: imports, definitions, and theirs in turn."""
     module, origin = parsed(content), parsed(source)
     if module is None or origin is None:
         return content
-    bound, offered = _bound(module.body), _bound(origin.body)
-    missing = [name for name in sorted(_used(wanted)) if name not in bound and name in offered]
     lines = edits.split(source)
-    added = {offered[name].lineno: offered[name] for name in missing}
-    imports = [n for n in added.values() if isinstance(n, ast.Import | ast.ImportFrom)]
-    others = [n for n in added.values() if not isinstance(n, ast.Import | ast.ImportFrom)]
+    added = _needed(_used(wanted.text), _bound(module.body), _bound(origin.body), lines)
+    imports = [n for n in added if isinstance(n, ast.Import | ast.ImportFrom)]
+    others = [n for n in added if not isinstance(n, ast.Import | ast.ImportFrom)]
     head = edits.Edit("", _after_imports(module), _after_imports(module), tuple(_texts(imports, lines)))
     tail_line = len(edits.split(content))
     tail = edits.Edit("", tail_line, tail_line, tuple(_texts(others, lines)))
     return edits.apply(content, [e for e in (head, tail) if e.new])
+
+
+def _needed(
+    names: set[str], bound: dict[str, Statement], offered: dict[str, Statement], lines: edits.Lines
+) -> list[Statement]:
+    """Statements that bind the names, and those that they use, in the order of the source."""
+    found: dict[int, Statement] = {}
+    open_ = sorted(names)
+    while open_:
+        name = open_.pop()
+        if name in bound or name not in offered or offered[name].lineno in found:
+            continue
+        node = offered[name]
+        found[node.lineno] = node
+        open_ += sorted(_used(tuple(_texts([node], lines))))
+    return [found[line] for line in sorted(found)]
 
 
 def _texts(nodes: Sequence[Statement], lines: edits.Lines) -> Iterator[bytes]:
@@ -159,13 +173,12 @@ def _targets(node: Statement) -> list[str]:
     return []
 
 
-def _used(wanted: Definition) -> set[str]:
-    text = b"".join(edits.reindent(wanted.text, -edits.indent(wanted.text[0])))
-    module = parsed(text)
+def _used(text: tuple[bytes, ...]) -> set[str]:
+    """Names that a definition or statement reads and does not bind itself."""
+    module = parsed(b"".join(edits.reindent(text, -edits.indent(text[0]))))
     if module is None:
         return set()
     names = [n for n in ast.walk(module) if isinstance(n, ast.Name)]
-    own = {n.id for n in names if not isinstance(n.ctx, ast.Load)} | {
-        n.arg for n in ast.walk(module) if isinstance(n, ast.arg)
-    }
+    own = {n.id for n in names if not isinstance(n.ctx, ast.Load)}
+    own |= {n.arg for n in ast.walk(module) if isinstance(n, ast.arg)}
     return {n.id for n in names if isinstance(n.ctx, ast.Load)} - own - BUILTINS

@@ -21,6 +21,8 @@ from butfor.ports.repositories import Repository
 
 SHARE = 2
 """Each claim may use at most 1/SHARE of the budget, so that none starves another."""
+TESTS_OF_SETS = 150
+"""Sets of earlier commits tried at most when thinning; most of them conflict and cost no run."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +160,12 @@ class _Case:
             yield attempt
         else:
             log.append(why)
-        yield from styled(change, base)
+        attempts = list(styled(change, base))
         kept = without_removals(change)
         if kept:
-            yield from styled(change, base, kept)
+            attempts += styled(change, base, kept)
+        # the whole change first: a part that has no conflict may heal by chance of where conflicts stand
+        yield from sorted(attempts, key=lambda attempt: not attempt.complete)
 
     def _try(self, attempt: Attempt, wanted: Judgement, tries: Tries) -> Judgement:
         outcome = tries.confirmed(attempt.tree, wanted, healthy=wanted == "good")
@@ -191,17 +195,14 @@ class _Case:
             if company is None:
                 tries.log.append("with companions: its hunks have no place even so")
                 continue
-            if not company.commits or not self._holds(company, wanted, tries, forward=forward):
-                continue
-            kept = companions.fewer(
-                company.commits,
-                lambda some: self._holds(
-                    companions.assemble(chain, change, base, some), wanted, tries, forward=forward
-                ),
-            )
-            final = companions.assemble(chain, change, base, kept)
-            return Healing(final.together.tree, "hunks", self._company_method(kept, forward=forward), complete=True)
-        return None if forward else self._rebased(chain, change, tries)
+
+            def make(some: list[str]) -> Company:
+                return companions.assemble(chain, change, base, some)
+
+            found = self._fewest(company.commits, make, wanted, tries, forward=forward)
+            if found:
+                return found
+        return None if forward else self._thinned(chain, change, tries)
 
     @staticmethod
     def _starts(chain: Chain, change: Change, base: View, *, forward: bool) -> Iterator[list[str]]:
@@ -212,15 +213,29 @@ class _Case:
                 yield named[: companions.LIMIT]
 
     @staticmethod
-    def _company_method(commits: list[str], *, forward: bool) -> str:
+    def _company_method(commits: list[str], *, forward: bool, whole: int = 0) -> str:
         kind = "later commits that build on it" if forward else "earlier commits that it needs"
-        return f"with {len(commits)} {kind}: {', '.join(sha[:12] for sha in commits)}"
+        count = f"{len(commits)} of {whole}" if whole else str(len(commits))
+        names = ", ".join(sha[:12] for sha in commits[:12]) + (", ..." if commits[12:] else "")
+        return f"with {count} {kind}: {names}"
 
-    def _holds(self, company: Company, wanted: Judgement, tries: Tries, *, forward: bool) -> bool:
-        """The set with the culprit is judged as wanted; put into good, the set alone must stay good."""
-        if company.conflicts or tries.exhausted:
+    def _holds(
+        self,
+        company: Company,
+        wanted: Judgement,
+        tries: Tries,
+        *,
+        forward: bool,
+        whole: int = 0,
+        confirm: bool = False,
+    ) -> bool:
+        """The set with the culprit is judged as wanted; put into good, the set alone must stay good.
+
+        `confirm`: what was seen once before is enough where nothing more may be run.
+        """
+        if company.conflicts or (tries.exhausted and not confirm):
             return False
-        method = self._company_method(company.commits, forward=forward)
+        method = self._company_method(company.commits, forward=forward, whole=whole)
         attempt = Attempt(company.together.tree, method, "hunks", complete=True)
         if self._try(attempt, wanted, tries) != wanted:
             return False
@@ -230,28 +245,43 @@ class _Case:
         tries.log.append(f"{method}, without the culprit: {alone.judgement} {alone.reason[:200]}".rstrip())
         return alone.judgement == "good"
 
-    def _rebased(self, chain: Chain, change: Change, tries: Tries) -> Healing | None:
-        """The earliest point of the culprit's own line that is good and fails once the culprit is put into it."""
-        line = [sha for sha in reversed(chain.commits) if chain.related(sha)]
-        low, high = 0, len(line) - 1
-        found: Healing | None = None
-        while low < high and not tries.exhausted:
-            middle = (low + high) // 2
-            at = View(self.repository, Tree(revision=line[middle]))
-            method = f"with the {middle + 1} of {len(line)} earlier commits up to {line[middle][:12]}"
-            if self._fails_on(change, at, method, tries):
-                found = Healing(Tree(revision=line[middle]), "hunks", method, complete=True)
-                high = middle
-            else:
-                low = middle + 1
-        return found
+    def _thinned(self, chain: Chain, change: Change, tries: Tries) -> Healing | None:
+        """From the other end: the culprit's parent is good plus all earlier commits; leave out what is not needed.
 
-    def _fails_on(self, change: Change, at: View, method: str, tries: Tries) -> bool:
-        for attempt in styled(change, at):
-            named = Attempt(attempt.tree, f"{method}, {attempt.method}", attempt.origin, attempt.complete)
-            if self._try(named, "bad", tries) == "bad":
-                return tries.confirmed(at.tree, "good").judgement == "good"
-        return False
+        Where nothing can be left out there is no claim: it would say no more than the transition does.
+        """
+
+        def make(some: list[str]) -> Company:
+            return companions.without(chain, change, some)
+
+        needed = [sha for sha in chain.commits if chain.change(sha).units]
+        whole = len(chain.commits)
+        found = self._fewest(needed, make, "bad", tries, forward=False, whole=whole)
+        return None if found is None or found.companions == whole else found
+
+    def _fewest(
+        self,
+        commits: list[str],
+        make: Callable[[list[str]], Company],
+        wanted: Judgement,
+        tries: Tries,
+        *,
+        forward: bool,
+        whole: int = 0,
+    ) -> Healing | None:
+        """The fewest of these companions that do, each tree run once in the search and the result confirmed."""
+        left = [TESTS_OF_SETS]
+
+        def works(some: list[str]) -> bool:
+            left[0] -= 1
+            return bool(some) and left[0] >= 0 and self._holds(make(some), wanted, tries, forward=forward, whole=whole)
+
+        with tries.singly():
+            kept = companions.fewer(commits, works) if works(commits) else []
+        if not kept or not self._holds(make(kept), wanted, tries, forward=forward, whole=whole, confirm=True):
+            return None
+        method = self._company_method(kept, forward=forward, whole=whole)
+        return Healing(make(kept).together.tree, "hunks", method, complete=True, companions=len(kept))
 
 
 def _last(tries: Tries) -> str:

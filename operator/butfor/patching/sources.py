@@ -1,4 +1,4 @@
-"""Which files a program runs from, whether a content can run at all, and what a change to it means."""
+"""Which files a program runs from, and whether a content can run at all."""
 
 from __future__ import annotations
 
@@ -39,13 +39,3 @@ def parsed(content: bytes) -> ast.Module | None:
 def could_run(path: str, content: bytes | None) -> bool:
     """Whether a file is at least well-formed; only Python can be told."""
     return content is None or not is_python(path) or parsed(content) is not None
-
-
-def same_behaviour(path: str, one: bytes | None, other: bytes | None) -> bool:
-    """Whether two contents differ in comments and layout at most; only Python can be told."""
-    if one == other:
-        return True
-    if one is None or other is None or not is_python(path):
-        return False
-    first, second = parsed(one), parsed(other)
-    return first is not None and second is not None and ast.dump(first) == ast.dump(second)

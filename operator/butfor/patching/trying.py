@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from butfor.evidence.predicates import Judgement
@@ -13,12 +15,16 @@ from butfor.patching.sources import could_run
 
 @dataclass(frozen=True)
 class Healing:
-    """A tree based on bad that was run and answered as good does; `origin` is `revert`, `hunks` or `functions`."""
+    """A tree based on bad that was run and answered as good does; `origin` is `revert`, `hunks` or `functions`.
+
+    `companions`: how many other commits went with the culprit.
+    """
 
     tree: Tree
     origin: str
     method: str
     complete: bool = True
+    companions: int = 0
 
 
 @dataclass
@@ -66,6 +72,15 @@ class Tries:
             outcome = self._run(tree, healthy=healthy)
         self.seen[fingerprint(tree), healthy] = outcome
         return outcome
+
+    @contextmanager
+    def singly(self) -> Iterator[None]:
+        """While searching one run per tree is enough; what is found is then confirmed."""
+        repeats, self.repeats = self.repeats, 1
+        try:
+            yield
+        finally:
+            self.repeats = repeats
 
     @property
     def exhausted(self) -> bool:
