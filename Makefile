@@ -1,7 +1,6 @@
 # Everything a person does here starts with make; `make` alone explains itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 RUN := .venv/bin/
 PYTHON ?= python3
 

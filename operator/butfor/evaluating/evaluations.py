@@ -19,7 +19,6 @@ from butfor.evaluating.incidents import read_incident, read_truth
 from butfor.evaluating.scores import failed_row, score
 from butfor.evaluating.seconds import heals_second_request
 from butfor.evidence.incidents import Incident
-from butfor.evidence.verdicts import Verdict
 from butfor.investigating.investigations import Question, investigate
 from butfor.investigating.progress import Progress
 from butfor.ports.benches import Bench
@@ -101,8 +100,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2, sort_keys=False)
     Path(name).replace(path)
-
-
-def read_verdict(path: Path) -> Verdict:
-    """A verdict that an earlier run wrote."""
-    return Verdict.model_validate_json(path.read_bytes())

@@ -148,7 +148,7 @@ def _patch(findings: Findings) -> PatchSummary:
 
 def _unknown(findings: Findings) -> list[str]:
     analysis = findings.analysis
-    notes = list(findings.unknown)
+    notes: list[str] = []
     if analysis:
         notes += [f"the bundle has no {name}" for name in analysis.timelines.telemetry.bundle.missing]
         notes += analysis.timelines.reasons + analysis.ranking.notes

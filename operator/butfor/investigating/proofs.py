@@ -125,7 +125,7 @@ class Trial:
             self.findings.patch = PatchSummary(reason="no set of the culprit's changes, taken out of bad, heals it")
             return
         with self.clock.stage("verify"):
-            for candidate in candidates[:3]:
+            for candidate in candidates:
                 self._verify(runner, candidate)
                 if self.findings.patch and self.findings.patch.verified:
                     return
@@ -133,7 +133,7 @@ class Trial:
     def _verify(self, runner: LocalRunner, candidate: PatchCandidate) -> None:
         summary = verify(
             self.history.repository, runner, candidate.tree, self._suspected().test, origin=candidate.origin,
-            diff=candidate.diff, watch=self.clock.progress.note, deadline=self._deadline(1.0),
+            diff=candidate.diff, good=self.history.good, watch=self.clock.progress.note, deadline=self._deadline(1.0),
         )  # fmt: skip
         if self.findings.patch is None or summary.verified:
             self.findings.patch, self.findings.candidate = summary, candidate

@@ -50,5 +50,4 @@ class Findings:
     interventions: list[Intervention] = field(default_factory=list)
     candidate: PatchCandidate | None = None
     patch: PatchSummary | None = None
-    unknown: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)

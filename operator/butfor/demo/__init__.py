@@ -1,1 +1,0 @@
-"""The shop, its services and its planted histories: ordinary incidents, nothing more."""
