@@ -16,6 +16,8 @@ from typing import Any
 
 from butfor.ports import edges
 
+FOLDER = Path(edges.__file__).parent
+
 
 def reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -62,8 +64,8 @@ def raw_service(handle: Callable[[socket.socket], None]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def edge(target: int, spool: Path, *options: str) -> Iterator[int]:
-    """An edge as it runs in a sandbox: the file alone, isolated; yields its port, stops it with SIGTERM."""
-    command = [sys.executable, "-I", edges.__file__, "--listen", "127.0.0.1:0", "--target", f"127.0.0.1:{target}"]
+    """An edge as it runs in a sandbox: the folder alone, isolated; yields its port, stops it with SIGTERM."""
+    command = [sys.executable, "-I", str(FOLDER), "--listen", "127.0.0.1:0", "--target", f"127.0.0.1:{target}"]
     command += ["--spool", str(spool), "--service", "shop", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butfor.evidence.requests import Payload
-from butfor.ports import edges
+from butfor.ports.edges.bodies import Body, Recording
 
-from .edge_tools import body, edge, payloads, raw_service, read_head, reset, spans
+from .edge_tools import FOLDER, body, edge, payloads, raw_service, read_head, reset, spans
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
@@ -295,7 +295,7 @@ def test_what_is_under_way_when_the_edge_is_stopped_stays_unfinished(tmp_path: P
 def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        command = [sys.executable, edges.__file__, "--listen", listen, "--target", listen, "--spool", str(tmp_path)]
+        command = [sys.executable, str(FOLDER), "--listen", listen, "--target", listen, "--spool", str(tmp_path)]
         done = subprocess.run([*command, "--service", "x"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("edge: ")
@@ -322,8 +322,8 @@ def test_a_large_upload_costs_little(tmp_path: Path) -> None:
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(1, 30), max_size=40))
 def test_chunked_content_is_found_however_it_is_cut(parts: list[bytes], cuts: list[int]) -> None:
     wire = b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in parts) + b"0\r\n\r\n"
-    recording = edges.Recording(1 << 20)
-    framed = edges.Body("chunked", 0, recording)
+    recording = Recording(1 << 20)
+    framed = Body("chunked", 0, recording)
     stream, used = wire + b"NEXT", 0
     for size in [*cuts, len(stream)]:
         piece = stream[used : used + size]

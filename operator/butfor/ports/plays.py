@@ -138,8 +138,7 @@ class _Mapping:
     def _tools(self, document: dict[str, Any]) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
         self.show(_compiled(_TOOLS / "players"), "/srv/.play/players")
-        edges = _TOOLS / "edges.py"
-        document["edges"] = self.show(edges, "/srv/.play/edges.py") if edges.is_file() else None
+        document["edges"] = self.show(_compiled(_TOOLS / "edges"), "/srv/.play/edges")
         found = find_spec("butfor_inject")
         package = Path(found.origin).parent if found and found.origin else None
         document["inject"] = self.show(package, "/srv/.play/inject/butfor_inject") if package else None
