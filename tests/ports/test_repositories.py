@@ -173,3 +173,32 @@ def test_hunks_turn_the_old_file_into_the_new_one(tmp_path_factory, old, new):
         assert old[start : start + hunk.old_len] == hunk.removed
         taken = start + hunk.old_len
     assert rebuilt + old[taken:] == new
+
+
+def test_contents_come_from_processes_that_stay(history):
+    sha = commit(history, {f"f{n}.txt": f"{n}\n" * n for n in range(20)} | {"odd\nname": "odd", "ü 'x'": "y"}, "first")
+    (history / "link").symlink_to("f1.txt")
+    with Repository(history) as repository:
+        found = {n: repository.show(sha, f"f{n}.txt") for n in range(20)}
+        one = repository._blobs._git.cat_file_all
+        assert repository.show(sha, "ü 'x'") == b"y"
+        assert repository._blobs._git.cat_file_all is one
+        assert found == {n: (f"{n}\n" * n).encode() for n in range(20)}
+        assert repository.show(sha, "odd\nname") == b"odd"
+        assert repository.show(sha, "none at all") is None
+        assert repository.show("nothing", "f1.txt") is None
+        assert repository.show(sha, "") is None  # a tree
+        assert repository.show(sha, "f3.txt") == b"3\n3\n3\n"  # still in step after all of these
+        process = one.proc
+    assert process is None or process.poll() is not None
+
+
+def test_contents_that_are_kept_are_bounded(history, monkeypatch):
+    sha = commit(history, {f"f{n}": str(n) * 1000 for n in range(30)}, "first")
+    monkeypatch.setattr("butfor.ports.blobs.MAXIMUM_KEPT", 5000)
+    with Repository(history) as repository:
+        for n in range(30):
+            assert repository.show(sha, f"f{n}") == str(n).encode() * 1000
+        kept = repository._blobs._kept
+        assert sum(len(v or b"") for v in kept.values()) <= 5000
+        assert repository.show(sha, "f0") == b"0" * 1000

@@ -20,6 +20,7 @@ from git.exc import GitCommandError, GitCommandNotFound
 
 from butfor.errors import InfrastructureError, UserError
 from butfor.ports import diffs
+from butfor.ports.blobs import MAXIMUM_BLOB, Blobs
 from butfor.ports.diffs import FileChange
 
 SAFE_ENVIRONMENT: Mapping[str, str] = {
@@ -47,7 +48,6 @@ SAFE_CONFIG = (
     "diff.external=",
     "submodule.recurse=false",
 )
-MAXIMUM_BLOB = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,10 @@ class Repository:
         self._temporary = None if scratch else tempfile.TemporaryDirectory(prefix="butfor-git-")
         folder = scratch or Path(self._temporary.name if self._temporary else "")
         self.path = folder / "history.git"
-        self._blobs: dict[tuple[str, str], bytes | None] = {}
         if not self.path.exists():
             self._clone()
         self.git = _git(self.path)
+        self._blobs = Blobs(_git(self.path), self._read_alone)
 
     def _clone(self) -> None:
         try:
@@ -126,7 +126,8 @@ class Repository:
         self.close()
 
     def close(self) -> None:
-        """Remove the private clone where this object made the folder for it."""
+        """End the readers, and remove the private clone where this object made the folder for it."""
+        self._blobs.close()
         if self._temporary:
             self._temporary.cleanup()
 
@@ -223,12 +224,9 @@ class Repository:
 
     def show(self, revision: str, path: str) -> bytes | None:
         """A file's bytes at a revision, None where there is none or it is larger than 16 MiB."""
-        key = (revision, path)
-        if key not in self._blobs:
-            self._blobs[key] = self._read_blob(f"{revision}:{path}")
-        return self._blobs[key]
+        return self._blobs.read(f"{revision}:{path}")
 
-    def _read_blob(self, name: str) -> bytes | None:
+    def _read_alone(self, name: str) -> bytes | None:
         try:
             if self._run("cat-file", "-t", name).strip() != b"blob":
                 return None
@@ -263,7 +261,7 @@ class Repository:
         changed = self._text(
             "diff-tree", "-r", "-z", "--name-only", "--no-renames", f"{old}^{{tree}}", f"{new}^{{tree}}"
         )
-        return {path: self._read_blob(f"{new}:{path}") for path in changed.split("\0") if path}
+        return {path: self._blobs.read(f"{new}:{path}") for path in changed.split("\0") if path}
 
     def _commit_tree(self, revision: str, parent: str | None = None) -> str:
         options = ["-p", parent] if parent else []
