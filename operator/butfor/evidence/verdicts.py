@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from butfor.evidence._base import Frozen
-from butfor.evidence.graphs import Slice
+from butfor.evidence.graphs import Divergence, Slice
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.suspects import FunctionRef, Suspect
 
@@ -89,6 +89,14 @@ class JoinSummary(Frozen):
     unattributed: int = 0
 
 
+class Population(Frozen):
+    """How many requests the capture holds: failing as the predicate says, healthy ones of the same route, and all."""
+
+    failing: int = 0
+    healthy: int = 0
+    requests: int = 0
+
+
 class Verdict(Frozen):
     """`verdict.json`."""
 
@@ -100,6 +108,10 @@ class Verdict(Frozen):
     next_step: str = ""
     """For Inconclusive: the probe, attribute or run that would decide."""
     predicate: FailurePredicate | None = None
+    raised_in: str = ""
+    """The service whose code raised the predicate's exception; empty where none was seen."""
+    population: Population = Population()
+    divergence: list[Divergence] = []
     suspects: list[Suspect] = []
     functions: list[FunctionRef] = []
     rank_before_runs: list[str] = []

@@ -12,12 +12,16 @@ from butfor.evidence.verdicts import (
     Counterfactual,
     Outcome,
     PatchSummary,
+    Population,
     ReproductionSummary,
     Verdict,
 )
+from butfor.investigating.analyses import Analysis
+from butfor.investigating.gaps import gaps, wanted
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
 from butfor.patching import claim_level, decide_outcome
+from butfor.reporting.situations import comparable, raised
 
 
 def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
@@ -28,7 +32,9 @@ def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
     manifest = analysis.timelines.telemetry.bundle.manifest if analysis else None
     return Verdict(
         outcome=outcome, claim=_claim(outcome, findings), title=question.title, reason=reason, next_step=next_step,
-        predicate=_predicate(findings), suspects=suspects, functions=_functions(findings, suspects),
+        predicate=_predicate(findings), population=_population(analysis), raised_in=_raised_in(analysis),
+        divergence=analysis.graph.divergence if analysis else [],
+        suspects=suspects, functions=_functions(findings, suspects),
         rank_before_runs=[suspect.commit for suspect in ranking.suspects] if ranking else [],
         counterfactual=findings.counterfactual or _transition_only(findings),
         bisection=findings.bisected.bisection if findings.bisected else Bisection(reason="not run"),
@@ -58,10 +64,7 @@ def _why_inconclusive(question: Question, findings: Findings) -> tuple[str, str]
             "capture while it fails, or say what was seen with --symptom",
         )
     if findings.history is None:
-        return (
-            "no repository with a good and a bad revision was given, so no commit could be named",
-            "add --repo DIR --good REV --bad REV",
-        )
+        return "no repository with a good and a bad revision was given, so no commit could be named", wanted(analysis)
     if question.analyse_only:
         return "nothing was executed, as asked", "run again without --analyse-only"
     if findings.reproduced is None:
@@ -123,6 +126,17 @@ def _suspects(findings: Findings) -> list[Suspect]:
     return first + [suspect for suspect in ranked if suspect.commit != culprit]
 
 
+def _population(analysis: Analysis | None) -> Population:
+    if analysis is None:
+        return Population()
+    seen = analysis.timelines
+    return Population(failing=len(seen.failing), healthy=len(comparable(seen)), requests=len(seen.requests))
+
+
+def _raised_in(analysis: Analysis | None) -> str:
+    return raised(analysis.timelines)[0] if analysis else ""
+
+
 def _functions(findings: Findings, suspects: list[Suspect]) -> list[FunctionRef]:
     if findings.bisected and findings.bisected.culprit and suspects and suspects[0].functions:
         return suspects[0].functions
@@ -150,7 +164,7 @@ def _unknown(findings: Findings) -> list[str]:
     analysis = findings.analysis
     notes: list[str] = []
     if analysis:
-        notes += [f"the bundle has no {name}" for name in analysis.timelines.telemetry.bundle.missing]
+        notes += gaps(analysis.timelines.telemetry)
         notes += analysis.timelines.reasons + analysis.ranking.notes
     if findings.reproduced:
         notes += findings.reproduced.reproduction.notes

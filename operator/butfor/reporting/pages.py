@@ -13,9 +13,11 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from butfor.evidence.verdicts import Verdict
+from butfor.reporting.contrasts import contrasts
 from butfor.reporting.diffs import files_of
 from butfor.reporting.materials import Material
-from butfor.reporting.sentences import CLAIMS, headline, masked, symptom, visible
+from butfor.reporting.sentences import CLAIMS, headline, masked, ran, symptom, visible
+from butfor.reporting.situations import situation
 from butfor.reporting.slices import drawing
 from butfor.reporting.waterfalls import waterfalls
 
@@ -49,7 +51,8 @@ def _context(verdict: Verdict, material: Material, css: str) -> dict[str, Any]:
     revision = verdict.bisection.first_bad or (material.ranking.bad or "REV")
     return {
         "v": verdict, "m": material, "css": Markup(css), "digest": digest, "headline": headline(verdict),  # noqa: S704  # our own file
-        "meaning": CLAIMS[verdict.claim], "symptom": symptom(verdict.predicate), "suspects": top,
+        "s": situation(material.timelines, material.shape, material.graph), "contrasts": contrasts(material.timelines),
+        "ran": ran(verdict), "meaning": CLAIMS[verdict.claim], "symptom": symptom(verdict.predicate), "suspects": top,
         "waterfalls": waterfalls(material.timelines, material.cut), "paths": drawing(material.graph, verdict.slice),
         "culprit_files": files_of(material.culprit_diff, verdict.functions),
         "patch_files": files_of(material.patch.decode("utf-8", "replace"), []),

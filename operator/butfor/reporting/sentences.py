@@ -25,7 +25,7 @@ def symptom(predicate: FailurePredicate | None) -> str:
     elif predicate.status is not None:
         text += f" answering {predicate.status}"
     elif predicate.slower_than_s is not None:
-        text += f" taking more than {predicate.slower_than_s:g} s"
+        text += f" taking more than {predicate.slower_than_s:.3g} s"
     elif predicate.answer:
         text += " giving another answer"
     if predicate.exception_types:
@@ -37,7 +37,9 @@ def headline(verdict: Verdict) -> str:
     """Return the one sentence that an engineer on call reads first."""
     what = symptom(verdict.predicate)
     if verdict.outcome == "Inconclusive":
-        return f"Not decided: what causes {what}"
+        if verdict.predicate is None:
+            return "No failure was recognised in the capture"
+        return f"Not decided: what causes {what}{_place(verdict)}"
     top = verdict.suspects[0] if verdict.suspects else None
     where = verdict.functions[0].name if verdict.functions else ""
     name = (
@@ -53,6 +55,21 @@ def headline(verdict: Verdict) -> str:
     if verdict.claim == "Bisected":
         return f"{what[0].upper()}{what[1:]} begins with {name}"
     return f"Suspected: {name} causes {what}"
+
+
+def _place(verdict: Verdict) -> str:
+    """Where the exception was raised, as far as that is known."""
+    frame = verdict.predicate.frame if verdict.predicate else None
+    if frame is None:
+        return ""
+    return f", raised in {frame.function}" + (f" of {verdict.raised_in}" if verdict.raised_in else "")
+
+
+def ran(verdict: Verdict) -> bool:
+    """Whether anything was executed at all."""
+    facts = verdict.counterfactual
+    claims = facts.transition.runs + facts.necessary.runs + facts.sufficient.runs
+    return bool(verdict.reproduction.bad_runs + verdict.reproduction.good_runs + verdict.bisection.runs + claims)
 
 
 def held(claim: Claim) -> str:

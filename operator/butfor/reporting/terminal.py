@@ -8,11 +8,13 @@ from pathlib import Path
 from rich.console import Console
 
 from butfor.evidence.verdicts import Verdict
-from butfor.reporting.sentences import headline, held, visible
+from butfor.reporting.sentences import headline, held, masked, ran, visible
 
 STYLES = {"yes": "green", "no": "red", "cannot tell": "yellow"}
 MAX_SUSPECTS = 3
 MAX_UNKNOWN = 4
+MAX_DIFFERENCES = 3
+MAX_PREDICTIONS = 4
 
 
 def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None:
@@ -22,18 +24,38 @@ def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None
     _say(console, f"{verdict.outcome}, {verdict.claim}: {verdict.reason or 'no reason was given'}")
     if verdict.next_step:
         _say(console, f"what would decide: {verdict.next_step}", "yellow")
+    if not ran(verdict):
+        _seen(verdict, console)
     _claims(verdict, console)
     _patch(verdict, console)
     if verdict.claim not in ("Proved", "Bisected"):
         for one in verdict.suspects[:MAX_SUSPECTS]:
             _say(console, f"  suspect     {one.commit[:12]} {one.score:6.2f}  {one.subject}")
-    for text in (verdict.losses + verdict.degraded + verdict.unknown)[:MAX_UNKNOWN]:
+    unknown = verdict.losses + verdict.degraded + verdict.unknown
+    for text in unknown[:MAX_UNKNOWN]:
         _say(console, f"  not known   {text}", "dim")
+    if len(unknown) > MAX_UNKNOWN:
+        _say(console, f"  not known   {len(unknown) - MAX_UNKNOWN} more, see the report", "dim")
     _next(verdict, out, console)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
     console.print(visible(text), markup=False, style=style)
+
+
+def _seen(verdict: Verdict, console: Console) -> None:
+    """What the evidence shows where nothing was run."""
+    seen, predicate = verdict.population, verdict.predicate
+    if predicate is None:
+        return
+    _say(console, f"  seen        {seen.failing} failing and {seen.healthy} healthy requests of this route")
+    if predicate.frame:
+        frame = predicate.frame
+        _say(console, f"  raised at   {frame.file}:{frame.line} {frame.function}")
+    for text in list(dict.fromkeys(one.detail for one in verdict.divergence))[:MAX_DIFFERENCES]:
+        _say(console, f"  differs     {masked(text)}")
+    for one in verdict.slice.predictions[:MAX_PREDICTIONS]:
+        _say(console, f"  might heal  {masked(one.intervention)} ({one.outcome}, not tested)")
 
 
 def _claims(verdict: Verdict, console: Console) -> None:

@@ -1,28 +1,44 @@
-"""A failing trace beside a healthy one of the same route, as bars. Names and times only, never attributes."""
+"""A failing trace beside a healthy one of the same route, as bars. Names and times only, never attributes.
+
+The same call again and again becomes one row with many bars: thirty queries in a row are one finding, not thirty.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+import pyarrow.compute as pc
 
 from butfor.evidence.graphs import Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
 
 MAX_SPANS = 40
+MAX_READ = 4_000
+REPEATED = 3
+"""Equal neighbours from which on they share a row."""
+
+
+COLUMNS = ("trace_id", "span_id", "name", "service", "start_ns", "end_ns", "status", "depth")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A span: `left` and `width` in thousandths of its trace. `ended` is False where it never finished."""
+    """A span, or `times` equal ones in a row: `rects` are left and width in thousandths of the trace.
+
+    `milliseconds` is the sum. `ended` is False where it never finished.
+    """
 
     name: str
     service: str
     depth: int
-    left: float
-    width: float
+    rects: list[tuple[float, float]]
     milliseconds: float
     error: bool
     ended: bool
     on_slice: bool
+    times: int = 1
     exceptions: list[str] = field(default_factory=list)
 
 
@@ -49,21 +65,38 @@ def waterfalls(timelines: Timelines, cut: Slice) -> list[Waterfall]:
 
 def _waterfall(timelines: Timelines, request: RequestSeen, on_slice: set[str]) -> Waterfall:
     trace = request.span.partition("/")[0]
-    rows = [row for row in timelines.spans.to_pylist() if row["trace_id"] == trace]
+    spans = timelines.spans.filter(pc.equal(timelines.spans["trace_id"], trace))
+    rows = spans.select([name for name in COLUMNS if name in spans.column_names]).slice(0, MAX_READ).to_pylist()
     start = min((row["start_ns"] for row in rows), default=0)
     end = max([row["end_ns"] or row["start_ns"] for row in rows], default=start)
     scale = max(end - start, 1)
-    seen = _exceptions(timelines)
-    bars = [_bar(row, start, scale, seen, on_slice) for row in rows[:MAX_SPANS]]
+    seen = _exceptions(timelines, trace)
+    bars = list(_folded([_bar(row, start, scale, seen, on_slice) for row in rows]))
     ended = request.ended or request.status or "no status"
     title = f"{request.method} {request.route}: {ended}"
-    return Waterfall(title, request.failed, scale / 1e6, bars, max(len(rows) - MAX_SPANS, 0))
+    return Waterfall(title, request.failed, scale / 1e6, bars[:MAX_SPANS], _left_out(bars, spans.num_rows))
 
 
-def _exceptions(timelines: Timelines) -> dict[str, list[str]]:
+def _left_out(bars: list[Bar], spans: int) -> int:
+    return spans - sum(bar.times for bar in bars[:MAX_SPANS])
+
+
+def _folded(bars: list[Bar]) -> Iterator[Bar]:
+    for _, equal in groupby(bars, lambda bar: (bar.name, bar.service, bar.depth, bar.error, bar.ended, bar.exceptions)):
+        same = list(equal)
+        if len(same) <= REPEATED:
+            yield from same
+            continue
+        yield replace(
+            same[0], rects=[rect for bar in same for rect in bar.rects], times=len(same),
+            milliseconds=sum(bar.milliseconds for bar in same), on_slice=any(bar.on_slice for bar in same),
+        )  # fmt: skip
+
+
+def _exceptions(timelines: Timelines, trace: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for request in timelines.requests:
-        for one in request.exceptions:
+        for one in request.exceptions if request.span.startswith(trace) else ():
             place = f" at {one.frames[-1].file}:{one.frames[-1].line}" if one.frames else ""
             text = f"{one.types[0] if one.types else 'exception'}{place}"
             if text not in found.setdefault(one.span, []):
@@ -78,7 +111,7 @@ def _bar(row: dict[str, object], start: int, scale: int, seen: dict[str, list[st
     depth = row.get("depth")
     return Bar(
         name=str(row["name"]), service=str(row["service"]), depth=min(depth if isinstance(depth, int) else 0, 8),
-        left=round((began - start) * 1000 / scale, 1), width=max(round(length * 1000 / scale, 1), 3.0),
+        rects=[(round((began - start) * 1000 / scale, 1), max(round(length * 1000 / scale, 1), 3.0))],
         milliseconds=length / 1e6, error=row["status"] == "ERROR", ended=ended is not None,
         on_slice=identity in on_slice, exceptions=seen.get(identity, [])[:5],
     )  # fmt: skip
