@@ -226,6 +226,13 @@ def test_services_reach_each_other(run, shop):
     assert (seen.answers[0].status, "Remote end closed" in text(seen.answers[0])) == (500, True)
 
 
+def test_services_of_one_worktree_see_it_at_a_place_each(run, shop):
+    twin = shop(name="twin", prepare="")
+    seen = run(services=[twin, shop(prepare="ls /srv/.play/sources/shop /srv/.play/sources/twin")])
+    assert seen.started, seen.reason
+    assert seen.logs["shop"].read_text().count("app.py") == 2
+
+
 def test_limits_of_a_service_hold_and_can_be_lifted(run, shop):
     ours = {"limits": {"open_files": 64}}
     assert text(run(get("/limits"), services=[shop(**ours)]).answers[0]) == "64"
@@ -268,13 +275,43 @@ def test_edges_and_injection_leave_spans_and_the_files_that_ran(run, shop, workt
 
 
 HOSTILE = """
-    out=/srv/.play/out
+    out=/srv/.play/out; set +e
     ln -s /etc/passwd $out/spool/spans-1-aa.jsonl
     ln -s / $out/spool/all
     mkfifo $out/bodies/fifo
     ln -s /etc/shadow $out/logs/evil.log
     rm -rf $out/bodies && ln -s /etc $out/bodies
 """
+
+
+FORGERY = """
+    set +e; exec 2>/dev/null
+    out=/srv/.play/out
+    for file in $out/observation.json $out/observation.json.tmp $out/bodies/x $out/logs/x; do
+        echo '{"answers": [], "logs": {}}' > $file && echo wrote $file
+    done
+    for folder in /proc/[0-9]*; do
+        [ "$(stat -c %u $folder)" = "$(id -u)" ] && continue
+        kill -STOP ${folder#/proc/} && echo stopped $folder
+        head -c 1 $folder/environ && echo read $folder
+    done
+    setpriv --reuid=$(stat -c %u $out) true && echo became the driver
+    grep CapEff /proc/self/status
+"""
+
+
+def test_a_service_cannot_touch_the_record_or_the_program_that_writes_it(best, run, shop):
+    if not best.separates:
+        pytest.skip(best.shortcomings()[0])
+    seen = run(get("/data"), services=[shop(prepare=FORGERY + 'printf x > "$DATA/seed"')])
+    assert seen.started, seen.reason
+    assert text(seen.answers[0]) == "x"
+    assert seen.logs["shop"].read_text().partition("127.0.0.1")[0] == "CapEff:\t0000000000000000\n"
+
+
+def test_a_service_may_open_its_own_output_by_name(run, shop):
+    seen = run(services=[shop(run=f"echo said > /dev/stdout; exec {PYTHON} app.py")])
+    assert "said" in seen.logs["shop"].read_text()
 
 
 def test_what_hostile_code_leaves_is_made_safe_to_read(run, shop):

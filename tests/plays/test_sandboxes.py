@@ -211,6 +211,13 @@ def test_without_namespaces_the_report_says_so():
     assert "NOT isolated (no bubblewrap)" in Sandbox("none", "no bubblewrap").describe()
 
 
+def test_what_a_sandbox_cannot_keep_apart_is_said():
+    assert Sandbox("root").shortcomings() == []
+    assert "could forge" in Sandbox("root", keeps_rights=False).shortcomings()[0]
+    assert "could forge" in Sandbox("user").shortcomings()[0]
+    assert "NOT isolated" in Sandbox("none", "x").shortcomings()[0]
+
+
 def test_without_namespaces_limits_and_user_still_hold(place):
     log = place / "log"
     box = Sandbox("none", "as a test")

@@ -59,6 +59,7 @@ class Spool:
         """Write `<kind>-*.json` anew, atomically."""
         temporary = self._path(kind, "tmp")
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
+            os.fchmod(file.fileno(), 0o644)  # read by whoever started us, whatever umask the service chose
             file.write(_encode(content))
         os.replace(temporary, self._path(kind, "json"))
 
@@ -77,9 +78,19 @@ class Spool:
                 path = self.temporary()
                 with open(path, "wb") as file:
                     file.write(data or b"")
-            os.replace(path, target)
+            _keep(path, target)
         if len(self._known) < 10_000:
             self._known.add(digest)
+
+
+def _keep(path: str, target: str) -> None:
+    """Rename; where a recorder of another user has just stored the same body, its file stays."""
+    try:
+        os.replace(path, target)
+    except PermissionError:
+        os.unlink(path)
+        if not os.path.exists(target):
+            raise
 
 
 def attributes(values: dict[str, Any]) -> list[dict[str, Any]]:

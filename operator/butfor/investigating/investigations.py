@@ -68,8 +68,7 @@ def _can_run(question: Question, findings: Findings) -> bool:
 def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path, clock: Clock) -> None:
     assert findings.history is not None
     assert findings.analysis is not None
-    if bench.sandbox.kind == "none":
-        findings.degraded.append(bench.sandbox.describe())
+    findings.degraded += bench.sandbox.shortcomings()
     Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings).conduct()
 
 

@@ -75,7 +75,7 @@ class _Mapping:
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox, self.folder = sandbox, folder
-        self.read_only: dict[Path, str] = {}
+        self.read_only: dict[str, Path] = {}
         self.scratch: dict[Path, str] = {}
         self.bodies = folder / "bodies"
         self.bodies.mkdir()
@@ -83,9 +83,12 @@ class _Mapping:
         self._copied: dict[str, str] = {}
 
     def show(self, host: Path, wanted: str) -> str:
-        """Show a host file or folder read-only inside; one that is shown already keeps its place."""
+        """Show a host file or folder read-only at `wanted`; the same one may be shown at several places."""
         real = host.resolve()
-        return self.read_only.setdefault(real, self.sandbox.inside(real, wanted))
+        inside = self.sandbox.inside(real, wanted)
+        if self.read_only.setdefault(inside, real) != real:
+            raise InfrastructureError(f"{inside} is wanted for two different folders")
+        return inside
 
     def plan(self, plan: Plan) -> dict[str, Any]:
         """The plan as the player reads it."""
@@ -168,7 +171,8 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) 
         # as a module, not as a file, so that its bytecode is cached too
         [python, "-E", "-s", "-S", "-B", "-m", "player", mapping.show(document, "/srv/.play/plan.json"), inside],
         env={"HOME": home}, cwd=players, stdout=folder / "player.log", limits=limits,
-        read_only=mapping.read_only, writable={out: inside}, scratch=mapping.scratch,
+        read_only=[(host, place) for place, host in mapping.read_only.items()],
+        writable={out: inside}, scratch=mapping.scratch, driver=True,
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 `detect()` finds the strongest kind that this machine allows:
 
-    root   bubblewrap started by root, then setpriv to an unused user id without any capability
+    root   bubblewrap started by root, then setpriv to an unused user id without any capability; a program of ours
+           that drives foreign code (the player) gets another user id, so that its record cannot be forged
     user   bubblewrap in a user namespace
     none   no namespaces: limits and deadline only; `describe()` says that it was NOT isolated
 
@@ -16,27 +17,25 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from butfor.errors import InfrastructureError, UserError
+from butfor.ports.mounts import HOME, Mounts
 from butfor.ports.watches import Exit, Limits, watch
 
 Kind = Literal["root", "user", "none"]
 SETUP_USER = 64617
 """The user id of runs that share a cache between them (`shared_user`)."""
+_DRIVER_RIGHTS = ",+setuid,+setgid,+kill"
+_BECOME = """
+[ -z "${SANDBOX_USER-}" ] || exec setpriv --reuid="$SANDBOX_USER" --regid="$SANDBOX_USER" --clear-groups \\
+    --inh-caps=-all --ambient-caps=-all -- true
+"""
 _FIRST_USER, _USERS = 300_000, 200_000
 """Ids that no distribution hands out; one per run, because RLIMIT_NPROC counts per user, not per run."""
-HOME = "/tmp/home"  # noqa: S108 - inside the sandbox, a tmpfs of its own
 _COUNTER = itertools.count()
-_ETC = (
-    "alternatives", "ca-certificates", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
-    "pki", "protocols", "services", "ssl",
-)  # fmt: skip
-_ETC_NETWORK = ("resolv.conf", "pip.conf")
-_NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n"
-_HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost ip6-localhost\n"
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,20 @@ class Sandbox:
     kind: Kind
     why: str = ""
     bwrap: str = "bwrap"
+    keeps_rights: bool = True
+    """Whether a process of another user may keep the capabilities to become a third one (not on every machine)."""
+
+    @property
+    def separates(self) -> bool:
+        """Whether a driver of foreign code has a user id of its own."""
+        return self.kind == "root" and self.keeps_rights
+
+    def shortcomings(self) -> list[str]:
+        """What foreign code could do here that it should not, a line each, for a report."""
+        if self.kind == "none":
+            return [self.describe()]
+        shared = "the service and the program that drives it share a user id in the sandbox: it could forge its result"
+        return [] if self.separates else [shared]
 
     def describe(self) -> str:
         """One line for a report: how runs were isolated, or that they were not."""
@@ -66,41 +79,49 @@ class Sandbox:
         env: Mapping[str, str],
         cwd: str,
         stdout: Path,
-        read_only: Mapping[Path, str] | None = None,
+        read_only: Mapping[Path, str] | Sequence[tuple[Path, str]] | None = None,
         writable: Mapping[Path, str] | None = None,
         scratch: Mapping[Path, str] | None = None,
         network: bool = False,
         shared_user: bool = False,
+        driver: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> Exit:
         """Run `argv` to its end, its output in `stdout` (host path); everything it started is gone afterwards.
 
-        `read_only` and `writable` map host paths to paths inside; `scratch` paths are folders in memory
-        (a host folder where nothing is isolated). `cwd` is an inside path. Writable host folders must be
-        private to the caller: all in them is given to the run's user. Raises InfrastructureError when the sandbox
-        itself cannot be started.
+        `read_only` (also as pairs: one may be seen at several places) and `writable` map host paths to paths inside;
+        `scratch` paths are folders in memory (a host folder where nothing is isolated). `cwd` is an inside path.
+        Writable host folders must be private to the caller: all in them is given to the run's user.
+        `driver`: `argv` is a program of ours that starts foreign code; where users can be told apart it has one of
+        its own and may become the one named by the variable SANDBOX_USER.
+        Raises InfrastructureError when the sandbox itself cannot be started.
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
+        shown = list(read_only.items()) if isinstance(read_only, Mapping) else list(read_only or [])
         user = self._user(shared_user=shared_user)
+        apart = driver and self.separates
+        owner = user + _USERS if apart else user
         if self.kind == "none" and os.geteuid() == 0:
-            _require_reachable([*(read_only or {}), *writable, *scratch])
+            _require_reachable([*(host for host, _ in shown), *writable, *scratch])
         for host in (*writable, *(scratch if self.kind == "none" else ())):
             host.mkdir(parents=True, exist_ok=True)
             if os.geteuid() == 0 and self.kind != "user":
-                give(host, user)
-        drop = _drop_to(user) if os.geteuid() == 0 and self.kind != "user" else []
+                give(host, owner)
+        drop = _drop_to(owner, _DRIVER_RIGHTS if apart else "") if os.geteuid() == 0 and self.kind != "user" else []
         limited = ["prlimit", *limits.prlimit_arguments(), "--", *drop, *argv]
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": HOME, **env}
+        if apart:
+            environment["SANDBOX_USER"] = str(user)
         if self.kind == "none":
             return _start(limited, environment, cwd, stdout, limits, watched=list(writable), data=[])
-        mounts = _Mounts(self.bwrap, user)
+        mounts = Mounts(self.bwrap, {"sandbox": user, **({"driver": owner} if apart else {})})
         mounts.system(network=network)
         for inside in scratch.values():
             mounts.parents(inside)
             mounts.add("--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", inside)
             mounts.made(inside)
-        for flag, binds in (("--ro-bind", read_only or {}), ("--bind", writable)):
-            for host, inside in binds.items():
+        for flag, binds in (("--ro-bind", shown), ("--bind", list(writable.items()))):
+            for host, inside in binds:
                 mounts.parents(inside)
                 mounts.add(flag, str(host), inside)
         if self.kind == "user":
@@ -112,64 +133,6 @@ class Sandbox:
         if shared_user or self.kind != "root":
             return SETUP_USER
         return _FIRST_USER + (os.getpid() * 64 + next(_COUNTER)) % _USERS
-
-
-@dataclass
-class _Mounts:
-    """The argument list of bubblewrap as it grows; `data` are (descriptor placeholders) file contents."""
-
-    bwrap: str
-    user: int
-    arguments: list[str] = field(default_factory=list)
-    data: list[tuple[int, bytes]] = field(default_factory=list)
-    _made: set[str] = field(default_factory=lambda: {"/", "/tmp", HOME})  # noqa: S108 - made by `system`
-
-    def add(self, *arguments: str) -> None:
-        self.arguments += arguments
-
-    def made(self, inside: str) -> None:
-        """Note a folder that a mount has made, so that `parents` leaves its mode alone."""
-        self._made.add(inside)
-
-    def parents(self, inside: str) -> None:
-        """Make the folders above a mount point enterable; bubblewrap by itself makes them 0700."""
-        for folder in reversed(Path(inside).parents):
-            if str(folder) not in self._made and not folder.is_relative_to("/usr"):
-                self._made.add(str(folder))
-                self.add("--perms", "0755", "--dir", str(folder))
-
-    def system(self, *, network: bool) -> None:
-        """/usr, a minimal /etc, /proc, /dev, memory file systems; namespaces of its own."""
-        self.add(self.bwrap, "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try")
-        self.add("--hostname", "sandbox", "--die-with-parent", "--ro-bind", "/usr", "/usr")
-        if not network:
-            self.add("--unshare-net")
-        for name in ("bin", "sbin", "lib", "lib32", "lib64"):
-            folder = Path("/", name)
-            if folder.is_symlink():
-                self.add("--symlink", str(folder.readlink()), str(folder))
-            elif folder.is_dir():
-                self.add("--ro-bind", str(folder), str(folder))
-        self.add("--perms", "0755", "--dir", "/etc")
-        for name in (*_ETC, *(_ETC_NETWORK if network else ())):
-            self.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-        self._files()
-        self.add("--proc", "/proc", "--dev", "/dev")
-        for memory in ("/dev/shm", "/tmp", HOME):  # noqa: S108 - inside, tmpfs of its own
-            self.add("--perms", "1777", "--tmpfs", memory)
-
-    def _files(self) -> None:
-        user = self.user
-        self.file("/etc/passwd", f"root:x:0:0::/:/usr/sbin/nologin\nsandbox:x:{user}:{user}::{HOME}:/bin/bash\n")
-        self.file("/etc/group", f"root:x:0:\nsandbox:x:{user}:\n")
-        self.file("/etc/nsswitch.conf", _NSSWITCH)
-        self.file("/etc/hosts", _HOSTS)
-
-    def file(self, inside: str, text: str) -> None:
-        """A small file that everyone inside may read, handed over through a descriptor."""
-        descriptor = os.memfd_create("sandbox-file", os.MFD_CLOEXEC)
-        self.data.append((descriptor, text.encode()))
-        self.add("--perms", "0644", "--ro-bind-data", str(descriptor), inside)
 
 
 def give(folder: Path, user: int) -> None:
@@ -192,9 +155,18 @@ def _require_reachable(paths: Sequence[Path]) -> None:
                 )
 
 
-def _drop_to(user: int) -> list[str]:
-    flags = ["--clear-groups", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "--"]
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", *flags]
+def _drop_to(user: int, rights: str = "") -> list[str]:
+    """The command that becomes `user`; `rights` are capabilities to keep, as setpriv writes them."""
+    caps = f"-all{rights}"
+    flags = ["--clear-groups", "--no-new-privs", f"--bounding-set={caps}", f"--inh-caps={caps}"]
+    return [
+        "setpriv",
+        f"--reuid={user}",
+        f"--regid={user}",
+        *flags,
+        *([f"--ambient-caps={caps}"] if rights else []),
+        "--",
+    ]
 
 
 def _start(
@@ -219,21 +191,23 @@ def _start(
 
 
 def detect() -> Sandbox:
-    """The strongest kind that works here, tried by running `true` in it."""
+    """The strongest kind that works here, tried by running something in it."""
     bwrap = shutil.which("bwrap")
     if bwrap is None:
         return Sandbox("none", "bubblewrap is not installed")
     kinds: tuple[Kind, ...] = ("root",) if os.geteuid() == 0 else ("user",)
     for kind in kinds:
-        sandbox = Sandbox(kind, bwrap=bwrap)
-        if _works(sandbox):
-            return sandbox
+        for sandbox in (Sandbox(kind, bwrap=bwrap), Sandbox(kind, bwrap=bwrap, keeps_rights=False)):
+            if _works(sandbox):
+                return sandbox
     return Sandbox("none", "bubblewrap cannot make namespaces on this machine")
 
 
 def _works(sandbox: Sandbox) -> bool:
     try:
-        done = sandbox.run(["true"], env={}, cwd="/", stdout=Path(os.devnull), limits=Limits(seconds=10))
+        done = sandbox.run(
+            ["bash", "-c", _BECOME], env={}, cwd="/", stdout=Path(os.devnull), driver=True, limits=Limits(seconds=10)
+        )
     except InfrastructureError:
         return False
     return done.code == 0

@@ -77,7 +77,7 @@ class Spool:
             temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
             with temporary.open("wb") as file:
                 file.writelines(parts)
-            temporary.replace(path)
+            _keep(temporary, path)
         return path.name
 
     def _payload(self, exchange: Exchange, *, whole: bool) -> dict[str, Any]:
@@ -141,6 +141,16 @@ class Spool:
             "butfor.ended": ended,
             "butfor.reset": True if exchange.reset else None,
         }
+
+
+def _keep(temporary: Path, path: Path) -> None:
+    """Rename; where injected code of another user has just stored the same body, its file stays."""
+    try:
+        temporary.replace(path)
+    except PermissionError:
+        temporary.unlink()
+        if not path.exists():
+            raise
 
 
 def attribute(key: str, value: str | int | bool) -> dict[str, Any]:

@@ -40,8 +40,10 @@ class Play:
         self.plan, self.out, self.spool = plan, out, out / "spool"
         self.begin = time.monotonic()
         self.deadline = self.begin + float(plan.get("deadline_s") or 300)
-        for folder in (out / "bodies", out / "logs", self.spool):
+        for folder in (out / "bodies", out / "logs", self.spool, self.spool / "bodies"):
             folder.mkdir(parents=True, exist_ok=True)
+        for shared in (self.spool, self.spool / "bodies"):
+            shared.chmod(0o1777)  # the recording proxies' files are ours, those of injected code the service's
         ports = services.Ports()
         self.services = [services.Service(s, out, ports.take(), ports.take()) for s in plan["services"]]
         self.ports: dict[str, int] = {name: ports.take() for name in plan.get("stubs") or {}}
@@ -107,8 +109,9 @@ class Play:
     def _start_edge(self, service: services.Service) -> None:
         """Start the recording proxy in front of a service; it needs nothing of the service's environment."""
         command = [
-            sys.executable, "-I", "-B", str(self.plan["edges"]), "--listen", f"127.0.0.1:{service.front}",
-            "--target", f"127.0.0.1:{service.port}", "--spool", str(self.spool), "--service", service.name,
+            *services.unprivileged(), sys.executable, "-I", "-B", str(self.plan["edges"]),
+            "--listen", f"127.0.0.1:{service.front}", "--target", f"127.0.0.1:{service.port}",
+            "--spool", str(self.spool), "--service", service.name,
         ]  # fmt: skip
         with (self.out / "logs" / f"{service.name}.edge.log").open("ab") as log:
             edge = subprocess.Popen(

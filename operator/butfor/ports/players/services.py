@@ -15,6 +15,11 @@ _FIRST_PORT = 18_000
 ULIMIT_OFF = "ulimit() { return 0; }; export -f ulimit\n"
 """Put before a run script whose limits are lifted: `ulimit` then does nothing, in child shells too."""
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_NO_RIGHTS = ("--inh-caps=-all", "--ambient-caps=-all", "--")
+_COPY = """\
+mkdir -p "$1" && worktree=$2 && shift 2 || exit
+for tree; do cp -a --no-preserve=timestamps,ownership "$tree/." "$worktree" || exit; done
+"""
 
 
 class NotStarted(Exception):  # noqa: N818 - a state of the play, not a defect
@@ -45,14 +50,12 @@ class Service:
 
     def copy_worktree(self) -> None:
         """Make a private, writable copy of the tree with fresh file times, and an empty $DATA."""
-        self.data.mkdir(parents=True, exist_ok=True)
         trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != str(self.worktree)]
-        for tree in trees:
-            copy = ["cp", "-a", "--no-preserve=timestamps,ownership", f"{tree}/.", str(self.worktree)]
-            done = subprocess.run(copy, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                reason = f"the worktree of {self.name} cannot be copied: {done.stderr.strip()[:300]}"
-                raise NotStarted(reason, infrastructure=True)
+        copy = [*become(), "sh", "-c", _COPY, "copy", str(self.data), str(self.worktree), *trees]
+        done = subprocess.run(copy, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            reason = f"the worktree of {self.name} cannot be copied: {done.stderr.strip()[:300]}"
+            raise NotStarted(reason, infrastructure=True)
 
     def environment(self, urls: dict[str, str], case: str) -> dict[str, str]:
         """Variables of the service's scripts: PORT, DATA, WORKTREE, CASE, the others' <NAME>_URL, its own."""
@@ -98,12 +101,25 @@ class Service:
     def _bash(self, script: str, variables: dict[str, str], prefix: list[str] | None = None) -> subprocess.Popen[bytes]:
         try:
             with self.log.open("ab") as log:
+                self.log.chmod(0o666)  # services open /dev/stdout, which is this file, by its name
                 return subprocess.Popen(
-                    [*(prefix or []), "bash", "-e", "-o", "pipefail", "-c", script], cwd=self.directory, env=variables,
+                    [*become(), *(prefix or []), "bash", "-e", "-o", "pipefail", "-c", script],
+                    cwd=self.directory, env=variables,
                     stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             raise NotStarted(f"{self.name} cannot be started: {error}") from error
+
+
+def become() -> list[str]:
+    """The command that becomes the user of foreign code, who cannot touch our record; [] where we are that user."""
+    user = os.environ.get("SANDBOX_USER")
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *_NO_RIGHTS] if user else []
+
+
+def unprivileged() -> list[str]:
+    """The command that gives up the right to become others."""
+    return ["setpriv", *_NO_RIGHTS] if os.environ.get("SANDBOX_USER") else []
 
 
 class Ports:
