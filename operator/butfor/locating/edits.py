@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from butfor.locating.lexicons import fold, tokens
 from butfor.locating.sources import MODULE, Region, Source, Statement
-from butfor.locating.syntax import own
 from butfor.ports.diffs import FileChange, Hunk
 
 
@@ -103,30 +101,22 @@ def by_lines(change: FileChange) -> list[Edit]:
 
 
 def _raw(start: int, lines: list[str]) -> list[Statement]:
-    return [Statement(n, n, None, line.strip()) for n, line in enumerate(lines, start) if line.strip()]
-
-
-def likeness(statement: Statement) -> str:
-    """A key that statements share which say the same in other spelling: kind, names and strings, in order."""
-    if statement.node is None:
-        return fold(statement.text)
-    names = [fold(token) for part in own(statement.node) for token in tokens(part)]
-    return f"{type(statement.node).__name__} {' '.join(names)}" if names else statement.text
+    return [Statement.of_line(n, line.strip()) for n, line in enumerate(lines, start) if line.strip()]
 
 
 def without_moves(edits: list[Edit]) -> list[Edit]:
     """The edits of one commit, with what only changed its region marked as moved."""
-    came = Counter(likeness(s) for e in edits for s in e.added)
-    went = Counter(likeness(s) for e in edits for s in e.removed)
+    came = Counter(s.said.likeness for e in edits for s in e.added)
+    went = Counter(s.said.likeness for e in edits for s in e.removed)
     return [replace(e, moved=_moved(e, came, went)) for e in edits]
 
 
 def _moved(edit: Edit, came: Counter[str], went: Counter[str]) -> frozenset[str]:
     # within one region a like statement in place of another is a change (of a constant, an operator), not a move
-    added = Counter(likeness(s) for s in edit.added)
-    removed = Counter(likeness(s) for s in edit.removed)
-    arrived = [s.text for s in edit.added if went[likeness(s)] > removed[likeness(s)]]
-    left = [s.text for s in edit.removed if came[likeness(s)] > added[likeness(s)]]
+    added = Counter(s.said.likeness for s in edit.added)
+    removed = Counter(s.said.likeness for s in edit.removed)
+    arrived = [s.text for s in edit.added if went[s.said.likeness] > removed[s.said.likeness]]
+    left = [s.text for s in edit.removed if came[s.said.likeness] > added[s.said.likeness]]
     return frozenset((*arrived, *left))
 
 
@@ -134,7 +124,7 @@ def region_of(source: Source, edit: Edit) -> Region | None:
     """The region of an edit in a later source: by name, else where most of its statements stand now."""
     if edit.region in source.by_name:
         return source.by_name[edit.region]
-    likes = {likeness(s) for s in edit.added} or {likeness(s) for s in edit.removed}
-    overlap = [(len(likes & {likeness(s) for s in r.statements}), -r.line, r) for r in source.regions]
+    likes = {s.said.likeness for s in edit.added} or {s.said.likeness for s in edit.removed}
+    overlap = [(len(likes & {s.said.likeness for s in r.statements}), -r.line, r) for r in source.regions]
     best = max(overlap, key=lambda item: item[:2], default=None)
     return best[2] if best and best[0] * 2 > len(likes) else None

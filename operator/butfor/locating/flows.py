@@ -11,10 +11,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from butfor.locating.lexicons import Telling, fold, tokens
+from butfor.locating.lexicons import Telling, fold
 from butfor.locating.places import Place, Scene
 from butfor.locating.sources import Region, Statement
-from butfor.locating.syntax import called, defined, own, used
 from butfor.locating.trees import Key, Tree
 
 FADE = 0.7
@@ -57,7 +56,7 @@ def _slice(flow: Flow, place: Place, found: tuple[Key, Region], start: Statement
     wanted: dict[str, float] = {}
     for _ in range(ROUNDS):
         for statement, weight in weights.items():
-            for name in used(statement):
+            for name in statement.said.used:
                 _most(wanted, name, weight * FADE)
         grown = {s: w for s in region.statements if (w := _feeds(s, wanted)) > max(LEAST, weights.get(s, 0.0))}
         if not grown:
@@ -68,7 +67,7 @@ def _slice(flow: Flow, place: Place, found: tuple[Key, Region], start: Statement
 
 
 def _feeds(statement: Statement, wanted: dict[str, float]) -> float:
-    return max((wanted[name] for name in defined(statement) if name in wanted), default=0.0)
+    return max((wanted[name] for name in statement.said.defined if name in wanted), default=0.0)
 
 
 def _note(
@@ -77,15 +76,14 @@ def _note(
     _most(flow.statements, (key, statement.text), weight)
     if statement.node is None:
         return
-    for part in own(statement.node):
-        for name in tokens(part):
-            folded = fold(name)
-            if _most(flow.names, folded, weight * telling(name)):
-                flow.cited[folded] = evidence
-            if "." in name or "/" in name:
-                _most(flow.strings, name, weight)
-        for call in called(part):
-            _most(flow.calls, (key, call), weight)
+    for name in statement.tokens:
+        folded = fold(name)
+        if _most(flow.names, folded, weight * telling(name)):
+            flow.cited[folded] = evidence
+        if "." in name or "/" in name:
+            _most(flow.strings, name, weight)
+    for call in statement.calls:
+        _most(flow.calls, (key, call), weight)
 
 
 def _most(weights: dict[Name, float], key: Name, weight: float) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from butfor.locating.blocks import Parser
 from butfor.locating.edits import Edit, by_lines, by_regions, undo, without_moves
 from butfor.locating.kinds import kind_of
 from butfor.locating.sources import PYTHON, Source, read
@@ -15,9 +14,6 @@ from butfor.ports.repositories import Commit, Repository
 
 MOST_FILES = 1200
 """How many (commit, file) pairs of Python code are parsed; later ones are read by their diff lines alone."""
-
-MOST_TREES = 48
-"""How many syntax trees of old texts are kept; branches that merges bring in ask for the same text again."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +33,14 @@ class History:
         return path
 
 
-def load(repository: Repository, good: str, bad: str) -> History:
-    """Read a range: one git process for the diffs, one per file and unbroken run of commits for its text."""
+def load(repository: Repository, good: str, bad: str, parser: Parser) -> History:
+    """Read a range: git is asked once for all diffs, and for a file's text per unbroken run of commits."""
     commits = repository.commits(good, bad)
     changes = repository.range_changes(f"{good}..{bad}")
     history = History(commits, changes, renames=_renames(commits, changes))
-    reader = _Reader(repository)
-    with _without_collector():
-        _fill(history, reader)
+    reader = _Reader(repository, parser)
+    _fill(history, reader)
     return history
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    # syntax trees hold no cycles worth finding, and walking millions of their nodes again and again is the dear part
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _fill(history: History, reader: _Reader) -> None:
@@ -73,12 +56,11 @@ class _Reader:
     That holds along an unbroken run of single-parent commits; at each break texts are asked of git again.
     """
 
-    def __init__(self, repository: Repository) -> None:
-        self.repository = repository
+    def __init__(self, repository: Repository, parser: Parser) -> None:
+        self.repository, self.parser = repository, parser
         self.budget = MOST_FILES
         self.expected: tuple[str, ...] = ()
         self.texts: dict[str, tuple[str, Source]] = {}
-        self.parsed: dict[tuple[str, str], Source] = {}
 
     def enter(self, commit: Commit) -> None:
         """Go on to the next older commit."""
@@ -96,7 +78,7 @@ class _Reader:
         self.budget -= 1
         text, new = self._after(sha, change)
         before = undo(text, change.hunks)
-        old = self._read(before, change.old_path or change.name)
+        old = read(before, change.old_path or change.name, self.parser)
         if change.old_path:
             self.texts[change.old_path] = (before, old)
         return by_regions(change, old, new)
@@ -107,16 +89,8 @@ class _Reader:
         known = self.texts.pop(change.path, None)
         if known is None:
             text = (self.repository.show(sha, change.path) or b"").decode("utf-8", "replace")
-            known = (text, self._read(text, change.path))
+            known = (text, read(text, change.path, self.parser))
         return known
-
-    def _read(self, text: str, path: str) -> Source:
-        key = (path, text)
-        if key not in self.parsed:
-            if len(self.parsed) >= MOST_TREES:
-                del self.parsed[next(iter(self.parsed))]
-            self.parsed[key] = read(text, path)
-        return self.parsed[key]
 
 
 def _renames(commits: Iterable[Commit], changes: dict[str, list[FileChange]]) -> dict[str, str]:

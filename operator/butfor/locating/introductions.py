@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import math
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from butfor.locating.edits import Edit, likeness, region_of
+from butfor.locating.edits import Edit, region_of
 from butfor.locating.histories import History
-from butfor.locating.lexicons import fold
 from butfor.locating.sources import Statement
-from butfor.locating.syntax import own
 from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Repository
 
@@ -83,10 +80,10 @@ class Introductions:
     def _origin(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement] | None, float]:
         """The statement that an added one came from, and the share of it (0..1) that is new."""
         if added.text in placed.edit.moved:
-            like = likeness(added)
+            like = added.said.likeness
             for other in self.by_commit[placed.commit]:
                 for removed in other.edit.removed:
-                    if likeness(removed) == like and other.key != placed.key:
+                    if removed.said.likeness == like and other.key != placed.key:
                         return (other.key, removed), 0.0
         before = _closest(added.text, placed.edit)
         if before:
@@ -95,10 +92,10 @@ class Introductions:
 
     def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement] | None, float]:
         """A removed statement that made the same calls on the same names: the operation was there before."""
-        calls = _operations(added)
+        calls = added.said.operations
         for other in self.by_commit[placed.commit] if calls else []:
             for removed in other.edit.removed:
-                if other.edit.path == placed.edit.path and calls <= _operations(removed):
+                if other.edit.path == placed.edit.path and calls <= removed.said.operations:
                     return (other.key, removed), CARRIED
         return None, 1.0
 
@@ -127,11 +124,3 @@ def _change(before: Statement, after: Statement) -> float:
     old, new = (Counter(WORDS.findall(s.text.replace("_", "").lower())) for s in (before, after))
     together = (old | new).total()
     return 1.0 - (old & new).total() / together if together else 0.0
-
-
-def _operations(statement: Statement) -> frozenset[str]:
-    """What a statement calls or passes on to be called, with the name it is called on."""
-    if statement.node is None:
-        return frozenset()
-    found = [node.func for part in own(statement.node) for node in ast.walk(part) if isinstance(node, ast.Call)]
-    return frozenset(fold(ast.unparse(func)) for func in found)

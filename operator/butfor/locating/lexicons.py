@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from butfor.locating.syntax import walk
+
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 LONGEST_STRING = 80
@@ -115,7 +117,7 @@ def status_words(status: int | None) -> list[str]:
 def tokens(node: ast.AST) -> list[str]:
     """Names, attributes, keyword names, and word-like string constants of a syntax tree, as they stand."""
     found: list[str] = []
-    for child in ast.walk(node):
+    for child in walk(node):
         match child:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.keyword(arg=str(name)) | ast.arg(arg=name):
                 found.append(name)

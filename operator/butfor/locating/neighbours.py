@@ -16,8 +16,7 @@ from butfor.evidence.predicates import FailurePredicate
 from butfor.locating.flows import Flow
 from butfor.locating.places import Place, Scene
 from butfor.locating.routes import handlers
-from butfor.locating.sources import MODULE, Region
-from butfor.locating.syntax import called, own
+from butfor.locating.sources import MODULE
 from butfor.locating.trees import Key, Tree
 
 CALLED_IN_FLOW = 0.7
@@ -86,7 +85,7 @@ class Neighbours:
         self._files.setdefault(key[0], Relation(SAME_FILE, "in a file on the stack", place.evidence))
         for outer, kind in _around(key):
             self._note(outer, place.weight * AROUND[kind], f"{kind} level around {region.name}", place.evidence)
-        for call in _calls_of(region):
+        for call in region.calls:
             self._calls(key, call, place.weight * CALLED, hops=1)
         self._referrers(key, place)
 
@@ -100,7 +99,7 @@ class Neighbours:
             new = self._note(target, share, f"called by {self._tree.dotted(caller)}", evidence)
             if new and hops > 1:
                 region = self._tree.source(target[0]).by_name[target[1]]
-                for onward in _calls_of(region):
+                for onward in region.calls:
                     self._calls(target, onward, share * fade, hops=hops - 1, fade=fade)
 
     def _targets(self, caller: Key, call: str) -> list[Key]:
@@ -126,7 +125,7 @@ class Neighbours:
                 share = place.weight * telling / math.sqrt(len(users))
                 for user in users:
                     region = self._tree.source(user[0]).by_name[user[1]]
-                    makes = word in _calls_of(region)
+                    makes = word in region.calls
                     why = f"{'calls' if makes else 'refers to'} {word}"
                     self._note(user, share * (MAKES if makes else REFERS), why, place.evidence)
 
@@ -135,7 +134,7 @@ class Neighbours:
         for key, fit in handlers(self._tree, predicate.route, predicate.method).items():
             weight = SERVES * fit
             self._note(key, weight, f"serves {predicate.method} {predicate.route}", tuple(predicate.evidence[:2]))
-            for call in _calls_of(self._tree.source(key[0]).by_name[key[1]]):
+            for call in self._tree.source(key[0]).by_name[key[1]].calls:
                 self._calls(key, call, weight * CALLED_IN_FLOW, hops=ROUTE_HOPS, fade=ROUTE_FADE)
         for key in self._passed(healthy) & set(self.relations):
             known = self.relations[key]
@@ -150,7 +149,7 @@ class Neighbours:
         return passed
 
     def _called_by(self, key: Key) -> set[Key]:
-        found = [self._targets(key, call) for call in _calls_of(self._tree.source(key[0]).by_name[key[1]])]
+        found = [self._targets(key, call) for call in self._tree.source(key[0]).by_name[key[1]].calls]
         return {target for targets in found if len(targets) <= MOST_NAMESAKES for target in targets}
 
     def _named(self, message: str) -> None:
@@ -178,8 +177,3 @@ def _around(key: Key) -> Iterator[tuple[Key, str]]:
         yield (path, name), "class"
     if key[1] != MODULE:
         yield (path, MODULE), "module"
-
-
-def _calls_of(region: Region) -> list[str]:
-    found = [call for s in region.statements if s.node for part in own(s.node) for call in called(part)]
-    return list(dict.fromkeys(found))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from butfor.locating.edits import Edit
 from butfor.locating.lexicons import Family, ancestry, families_of, fold, tokens
 from butfor.locating.sources import Region, Statement
+from butfor.locating.syntax import walk
 
 GONE_HANDLER, GONE_CHECK, GONE_GUARD, NEAR_HANDLER = 1.0, 0.9, 0.35, 0.7
 UNRELATED, FLOWS_ENOUGH = 0.4, 0.3
@@ -100,7 +101,7 @@ def _conditions(statement: Statement) -> list[str]:
 def _operators(statement: Statement) -> set[str]:
     test = getattr(statement.node, "test", None)
     found: set[str] = set()
-    for node in ast.walk(test) if isinstance(test, ast.AST) else ():
+    for node in walk(test) if isinstance(test, ast.AST) else ():
         if isinstance(node, ast.In | ast.NotIn):
             found.add("in")
         elif isinstance(node, ast.Is | ast.IsNot):

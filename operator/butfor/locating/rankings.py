@@ -7,13 +7,16 @@ change, because a bisection must never meet a commit that the ranking called imp
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from butfor.errors import UserError
 from butfor.evidence.graphs import CausalGraph, Slice
 from butfor.evidence.suspects import FunctionRef, Ranking, Suspect, Term
 from butfor.evidence.timelines import Timelines
+from butfor.locating.blocks import Parser
 from butfor.locating.clues import gather
 from butfor.locating.flows import Flow, trace_back
 from butfor.locating.histories import History, load
@@ -48,11 +51,32 @@ def locate(
     Raises `UserError` where the range is empty or a revision is unknown.
     """
     good, bad = repository.resolve(good), repository.resolve(bad)
-    history = load(repository, good, bad)
+    with _without_collector():
+        return _ranked(graph, cut, timelines, repository, (good, bad), directory, without)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    # syntax trees hold no cycles worth finding, and walking millions of their nodes again and again is the dear part
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _ranked(
+    graph: CausalGraph, cut: Slice, timelines: Timelines, repository: Repository, ends: tuple[str, str],
+    directory: str, without: frozenset[str],
+) -> Ranking:  # fmt: skip
+    (good, bad), parser = ends, Parser()
+    history = load(repository, good, bad, parser)
     if not history.commits:
         raise UserError(f"{good[:12]}..{bad[:12]} holds no commits; give good the older revision")
     graph = CausalGraph() if "graph" in without else graph
-    setting = _setting(graph, cut, timelines, repository, history, (good, bad), directory, without)
+    setting = _setting(graph, cut, timelines, repository, history, (good, bad), directory, parser, without)
     terms = {c.sha: terms_of(setting, c.sha, without=without) for c in history.commits}
     scores = {sha: sum(t.weight * t.value for t in found) for sha, found in terms.items()}
     chances = _chances(scores, terms)
@@ -67,13 +91,13 @@ def locate(
 
 def _setting(
     graph: CausalGraph, cut: Slice, timelines: Timelines, repository: Repository, history: History,
-    ends: tuple[str, str], directory: str, without: frozenset[str],
+    ends: tuple[str, str], directory: str, parser: Parser, without: frozenset[str],
 ) -> Setting:  # fmt: skip
     reach = Reach(graph)
     traces = "traces" not in without
     scene = survey(timelines, graph, reach, traces=traces)
     touched = [history.at_bad(change.name) for c in history.commits for change in history.changes.get(c.sha, [])]
-    tree = Tree(repository, ends[1], [*(p.frame.file for p in scene.places), *touched], directory)
+    tree = Tree(repository, ends[1], [*(p.frame.file for p in scene.places), *touched], directory, parser)
     flow = Flow() if "graph" in without and "traces" in without else trace_back(scene, tree, tree.telling)
     protections = Protections(scene.types)
     return Setting(

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from butfor.locating.lexicons import tokens
 from butfor.locating.sources import Statement
-from butfor.locating.syntax import own
+from butfor.locating.syntax import parts_of
 from butfor.locating.trees import Key, Tree
 
 PARAMETER = re.compile(r"\{[^}]*\}|<[^>]*>|:\w+|\[[^\]]*\][*+?]?|\.[*+]\??")
@@ -74,12 +74,11 @@ def handlers(tree: Tree, route: str, method: str) -> dict[Key, float]:
 
 def _entries(statement: Statement) -> Iterator[tuple[str, list[ast.expr]]]:
     """Paths of a statement with what stands beside them: a call's other arguments, a tuple's, a mapping's value."""
-    for part in own(statement.node) if statement.node else ():
-        for node in ast.walk(part):
-            for group in _groups(node):
-                for one in group:
-                    if (text := _path(one)) is not None:
-                        yield text, [other for other in group if other is not one]
+    for node in parts_of(statement.node) if statement.node else ():
+        for group in _groups(node):
+            for one in group:
+                if (text := _path(one)) is not None:
+                    yield text, [other for other in group if other is not one]
 
 
 def _groups(node: ast.AST) -> list[list[ast.expr]]:

@@ -1,64 +1,61 @@
 """Reading source text: regions (functions, class bodies, module level) and their statements, by Python's `ast`.
 
-A statement is known by its normalised text: layout, comments, docstrings and annotations are gone, so that a
-commit which only reformats changes no statement. Text that is not Python is one region with its lines as statements.
+A statement is known by its normalised text, so that a commit which only reformats changes no statement. Text that is
+not Python is one region with its lines as statements. A file is parsed by its top-level blocks: revisions of a file
+share most of them, and what was worked out for a block once holds wherever and whenever it stands.
 """
 
 from __future__ import annotations
 
-import ast
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+
+from butfor.locating.blocks import Block, Parser
+from butfor.locating.statements import Statement
 
 PYTHON = (".py", ".pyi", ".pyw")
 LONGEST_SOURCE = 2_000_000
 MODULE = ""
 """The name of the region that holds a module's own statements."""
 
-FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
-Scope = FunctionNode | ast.ClassDef | ast.Module
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement, or the header of a compound one: lines `line..end` (from 1); `node` is None outside Python."""
-
-    line: int
-    end: int
-    node: ast.AST | None = None
-    raw: str = ""
-    enclosing: tuple[int, ...] = ()
-    """Lines at which the compound statements around it begin, outermost first."""
-
-    @cached_property
-    def text(self) -> str:
-        """The normalised text, made when it is asked for because unparsing is the dear part."""
-        return self.raw if self.node is None else _text(self.node)
+__all__ = ["LONGEST_SOURCE", "MODULE", "PYTHON", "Region", "Source", "Statement", "read"]
 
 
 @dataclass(frozen=True)
 class Region:
-    """A function, a class body or a module's own level: `name` is dotted within the module."""
+    """A function, a class body or a module's own level: `name` is dotted within the module.
+
+    `pieces` are the blocks that it is made of with the number of lines before each; a function has one.
+    """
 
     name: str
     line: int
     end: int
-    node: Scope | None = None
+    pieces: tuple[tuple[Block, int], ...] = ()
     lines: tuple[str, ...] = ()
 
     @cached_property
     def statements(self) -> list[Statement]:
         """Its own statements in order, those of nested functions and classes left to their regions."""
-        if self.node is None:
-            return [Statement(n, n, None, t.strip()) for n, t in enumerate(self.lines, self.line) if t.strip()]
-        return list(_statements(self.node))
+        if not self.pieces:
+            return [Statement.of_line(n, t.strip()) for n, t in enumerate(self.lines, self.line) if t.strip()]
+        return [s.moved_by(before) for block, before in self.pieces for s in block.statements]
 
     def at(self, line: int) -> Statement | None:
         """The innermost statement on a line."""
         found = [s for s in self.statements if s.line <= line <= s.end]
         return min(found, key=lambda s: (s.end - s.line, -s.line), default=None)
+
+    @cached_property
+    def tokens(self) -> frozenset[str]:
+        """The names that its statements mention."""
+        return frozenset().union(*(b.tokens for b, _ in self.pieces)) if self.pieces else frozenset()
+
+    @cached_property
+    def calls(self) -> list[str]:
+        """What its statements call, each once, in order."""
+        return list(dict.fromkeys(call for s in self.statements for call in s.calls))
 
 
 @dataclass(frozen=True)
@@ -79,134 +76,20 @@ class Source:
         return {region.name: region for region in self.regions}
 
 
-def read(text: str, path: str) -> Source:
-    """The regions of a file's text."""
+def read(text: str, path: str, parser: Parser | None = None) -> Source:
+    """The regions of a file's text; a `parser` that is given again remembers blocks."""
     if len(text) > LONGEST_SOURCE or "\0" in text:
         return Source()
     lines = tuple(text.splitlines())
     if path.endswith(PYTHON):
-        tree = _parsed(text)
-        if tree is not None:
-            return Source(list(_regions(tree, MODULE, 1, max(1, len(lines)))), python=True)
-    return Source([Region(MODULE, 1, max(1, len(lines)), None, lines)])
+        blocks = (parser or Parser()).blocks(text)
+        if blocks is not None:
+            return Source(list(_regions(blocks, max(1, len(lines)))), python=True)
+    return Source([Region(MODULE, 1, max(1, len(lines)), (), lines)])
 
 
-def _parsed(text: str) -> ast.Module | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
-
-
-def _regions(node: Scope, name: str, line: int, end: int) -> Iterator[Region]:
-    yield Region(name, line, end, node)
-    for child in _nested(node):
-        first = min([child.lineno, *(d.lineno for d in child.decorator_list)])
-        inner = f"{name}.{child.name}" if name else child.name
-        yield from _regions(child, inner, first, child.end_lineno or child.lineno)
-
-
-def _nested(node: ast.AST) -> Iterator[FunctionNode | ast.ClassDef]:
-    # definitions stand in bodies only, so expressions need no visit
-    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for child in getattr(node, block, None) or ():
-            if isinstance(child, FunctionNode | ast.ClassDef):
-                yield child
-            else:
-                yield from _nested(child)
-
-
-def _statements(scope: Scope) -> Iterator[Statement]:
-    if not isinstance(scope, ast.Module):
-        for mark in scope.decorator_list:
-            yield Statement(mark.lineno, mark.end_lineno or mark.lineno, mark)
-        yield Statement(scope.lineno, max(scope.lineno, scope.body[0].lineno - 1), scope)
-    yield from _block(scope.body, ())
-
-
-def _block(body: list[ast.stmt], enclosing: tuple[int, ...]) -> Iterator[Statement]:
-    for node in body:
-        if isinstance(node, FunctionNode | ast.ClassDef) or _is_docstring(node):
-            continue
-        if isinstance(getattr(node, "body", None), list) or isinstance(node, ast.Match):
-            yield from _compound(node, enclosing)
-        else:
-            yield Statement(node.lineno, node.end_lineno or node.lineno, node, "", enclosing)
-
-
-def _compound(node: ast.stmt, enclosing: tuple[int, ...]) -> Iterator[Statement]:
-    inner = (*enclosing, node.lineno)
-    first = node.cases[0].pattern.lineno if isinstance(node, ast.Match) else _body(node)[0].lineno
-    yield Statement(node.lineno, max(node.lineno, first - 1), node, "", enclosing)
-    for attribute in ("body", "orelse", "finalbody"):
-        yield from _block(getattr(node, attribute, []), inner)
-    for handler in getattr(node, "handlers", []):
-        yield Statement(handler.lineno, max(handler.lineno, handler.body[0].lineno - 1), handler, "", inner)
-        yield from _block(handler.body, inner)
-    for case in getattr(node, "cases", []):
-        yield Statement(case.pattern.lineno, case.pattern.end_lineno, case, "", inner)
-        yield from _block(case.body, inner)
-
-
-def _body(node: ast.stmt) -> list[ast.stmt]:
-    body: list[ast.stmt] = getattr(node, "body", [])
-    return body
-
-
-def _text(node: ast.AST) -> str:  # noqa: PLR0911 (one return per kind of node)
-    match node:
-        case ast.FunctionDef() | ast.AsyncFunctionDef():
-            return _signature(node)
-        case ast.ClassDef():
-            return _class_header(node)
-        case ast.ExceptHandler():
-            return "except" if node.type is None else f"except {ast.unparse(node.type)}"
-        case ast.match_case():
-            return f"case {ast.unparse(node.pattern)}"
-        case ast.expr():
-            return f"@{ast.unparse(node)}"
-        case ast.stmt():
-            return _header(node)
-        case _:
-            return ""
-
-
-def _header(node: ast.stmt) -> str:  # noqa: PLR0911 (one return per kind of node)
-    match node:
-        case ast.If() | ast.While():
-            return f"{type(node).__name__.lower()} {ast.unparse(node.test)}"
-        case ast.For() | ast.AsyncFor():
-            return f"for {ast.unparse(node.target)} in {ast.unparse(node.iter)}"
-        case ast.With() | ast.AsyncWith():
-            return "with " + ", ".join(ast.unparse(item) for item in node.items)
-        case ast.Match():
-            return f"match {ast.unparse(node.subject)}"
-        case ast.Try() | ast.TryStar():
-            return "try"
-        case ast.AnnAssign():
-            return ast.unparse(node.target) + (f" = {ast.unparse(node.value)}" if node.value else "")
-        case _:
-            return ast.unparse(node)
-
-
-def _signature(node: FunctionNode) -> str:
-    arguments = node.args
-    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
-    for name, default in zip(reversed(names), reversed(arguments.defaults), strict=False):
-        names[names.index(name)] = f"{name}={ast.unparse(default)}"
-    for argument, value in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        names.append(argument.arg if value is None else f"{argument.arg}={ast.unparse(value)}")
-    star = [f"*{arguments.vararg.arg}"] if arguments.vararg else []
-    stars = [f"**{arguments.kwarg.arg}"] if arguments.kwarg else []
-    prefix = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
-    return f"{prefix} {node.name}({', '.join([*names, *star, *stars])})"
-
-
-def _class_header(node: ast.ClassDef) -> str:
-    return f"class {node.name}({', '.join(ast.unparse(base) for base in (*node.bases, *node.keywords))})"
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _regions(blocks: list[tuple[Block, int]], end: int) -> Iterator[Region]:
+    yield Region(MODULE, 1, end, tuple(blocks))
+    for block, before in blocks:
+        for name, inner in block.definitions:
+            yield Region(name, inner.line + before, inner.end + before, ((inner, before),))

@@ -1,11 +1,9 @@
-"""What a statement is made of: its own parts, what it calls, reads and binds."""
+"""What a piece of syntax is made of: its own parts, what it calls, reads, binds and names."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
-
-from butfor.locating.sources import Statement
+from collections.abc import Iterable, Iterator
 
 
 def own(node: ast.AST) -> list[ast.AST]:  # noqa: PLR0911 (one return per kind of node)
@@ -33,9 +31,31 @@ def own(node: ast.AST) -> list[ast.AST]:  # noqa: PLR0911 (one return per kind o
             return [node]
 
 
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and all below it, in the order in which they stand; contexts (load, store) are left out."""
+    stack = [node]
+    while stack:
+        child = stack.pop()
+        yield child
+        below: list[ast.AST] = []
+        for name in child._fields:
+            value = getattr(child, name, None) if name != "ctx" else None
+            if isinstance(value, list):
+                below += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST):
+                below.append(value)
+        stack += reversed(below)
+
+
+def parts_of(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes of a statement's own parts."""
+    for part in own(node):
+        yield from walk(part)
+
+
 def called(node: ast.AST) -> Iterable[str]:
-    """The last names of what a piece of code calls; `self.` is kept as a mark of a method of the same class."""
-    for child in ast.walk(node):
+    """The last names of what a statement calls; `self.` is kept as a mark of a method of the same class."""
+    for child in parts_of(node):
         if isinstance(child, ast.Call):
             yield from _callee(child.func)
             for argument in child.args:
@@ -51,33 +71,31 @@ def _callee(node: ast.expr) -> Iterable[str]:
         yield f"self.{node.attr}" if of_self else node.attr
 
 
-def used(statement: Statement) -> set[str]:
+def used(node: ast.AST) -> set[str]:
     """Local names and attributes that a statement reads."""
     found: set[str] = set()
-    for part in own(statement.node) if statement.node else ():
-        for child in ast.walk(part):
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
-                found.add(child.id)
-            elif isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Load):
-                found.add("." + child.attr)
+    for child in parts_of(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Load):
+            found.add(child.id)
+        elif isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Load):
+            found.add("." + child.attr)
     return found - {"self", "cls"}
 
 
-def defined(statement: Statement) -> set[str]:
+def defined(node: ast.AST) -> set[str]:
     """Local names and attributes that a statement binds; a method call on a name counts as a change of it."""
     found: set[str] = set()
-    for part in own(statement.node) if statement.node else ():
-        for child in ast.walk(part):
-            if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store | ast.Del):
-                found.add(child.id)
-            elif isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store | ast.Del):
-                found.add("." + child.attr)
-            elif isinstance(child, ast.Subscript) and isinstance(child.ctx, ast.Store | ast.Del):
-                found |= _root(child.value)
-            elif isinstance(child, ast.arg):
-                found.add(child.arg)
-    if isinstance(statement.node, ast.Expr) and isinstance(statement.node.value, ast.Call):
-        found |= _root(statement.node.value.func)
+    for child in parts_of(node):
+        if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store | ast.Del):
+            found.add(child.id)
+        elif isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Store | ast.Del):
+            found.add("." + child.attr)
+        elif isinstance(child, ast.Subscript) and isinstance(child.ctx, ast.Store | ast.Del):
+            found |= _root(child.value)
+        elif isinstance(child, ast.arg):
+            found.add(child.arg)
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        found |= _root(node.value.func)
     return found - {"self", "cls"}
 
 
@@ -87,16 +105,20 @@ def _root(node: ast.expr) -> set[str]:
     return {node.id} if isinstance(node, ast.Name) else set()
 
 
-def binds(statement: Statement) -> set[str]:
+def binds(node: ast.AST) -> set[str]:
     """Names that a statement gives a value: targets, attributes, keywords, dictionary keys, parameters."""
     found: set[str] = set()
-    for part in own(statement.node) if statement.node else ():
-        for child in ast.walk(part):
-            match child:
-                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
-                    found.add(name)
-                case ast.keyword(arg=str(name)) | ast.arg(arg=name):
-                    found.add(name)
-                case ast.Dict(keys=keys):
-                    found |= {k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str)}
+    for child in parts_of(node):
+        match child:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.keyword(arg=str(name)) | ast.arg(arg=name):
+                found.add(name)
+            case ast.Dict(keys=keys):
+                found |= {k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str)}
     return found
+
+
+def operations(node: ast.AST) -> set[str]:
+    """What a statement calls or passes on to be called, with the name it is called on, as text."""
+    return {ast.unparse(child.func) for child in parts_of(node) if isinstance(child, ast.Call)}

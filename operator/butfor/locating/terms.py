@@ -21,12 +21,11 @@ from butfor.locating.flows import Flow
 from butfor.locating.histories import History
 from butfor.locating.introductions import Introductions, Placed
 from butfor.locating.kinds import kind_of
-from butfor.locating.lexicons import fold, parts, tokens, words
+from butfor.locating.lexicons import fold, parts, words
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Scene
 from butfor.locating.protections import Protections
 from butfor.locating.sources import Statement
-from butfor.locating.syntax import binds, own
 from butfor.locating.trees import Tree
 
 WEIGHTS = {
@@ -165,10 +164,8 @@ def _defines(statement: Statement) -> dict[str, float]:
     if statement.node is None:
         head = statement.text.replace(":", "=").partition("=")[0].split()
         return {fold(w): MENTIONED for w in words(statement.text)} | {fold(w): 1.0 for w in head[-1:]}
-    found: dict[str, float] = {}
-    for part in own(statement.node):
-        found |= {fold(word): MENTIONED for word in tokens(part)}
-    return found | {fold(word): 1.0 for word in binds(statement)}
+    found = {fold(word): MENTIONED for word in statement.tokens}
+    return found | {fold(word): 1.0 for word in statement.said.binds}
 
 
 def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from butfor.evidence.suspects import FunctionRef
+from butfor.locating.blocks import Parser
 from butfor.locating.kinds import kind_of
-from butfor.locating.lexicons import Telling, tokens
+from butfor.locating.lexicons import Telling
 from butfor.locating.sources import MODULE, PYTHON, Region, Source, read
-from butfor.locating.syntax import own
 from butfor.ports.repositories import Repository
 
 Key = tuple[str, str]
@@ -22,8 +22,10 @@ MOST_FILES = 400
 class Tree:
     """Sources at one revision. `first` are the files to read first where the tree is too large to read whole."""
 
-    def __init__(self, repository: Repository, revision: str, first: Iterable[str], directory: str = ".") -> None:
-        self._repository, self._revision = repository, revision
+    def __init__(
+        self, repository: Repository, revision: str, first: Iterable[str], directory: str, parser: Parser
+    ) -> None:
+        self._repository, self._revision, self._parser = repository, revision, parser
         self.files = set(repository.files(revision))
         self._sources: dict[str, Source] = {}
         near = [path for path in dict.fromkeys(first) if path in self.files]
@@ -37,7 +39,7 @@ class Tree:
         """A file's regions; none where there is no such file."""
         if path not in self._sources:
             raw = self._repository.show(self._revision, path) if path in self.files else None
-            self._sources[path] = Source() if raw is None else read(raw.decode("utf-8", "replace"), path)
+            self._sources[path] = Source() if raw is None else read(raw.decode("utf-8", "replace"), path, self._parser)
         return self._sources[path]
 
     def locate(self, path: str, line: int) -> tuple[Key, Region] | None:
@@ -52,12 +54,11 @@ class Tree:
                 yield (path, region.name), region
 
     @cached_property
-    def mentions(self) -> dict[Key, set[str]]:
+    def mentions(self) -> dict[Key, frozenset[str]]:
         """The names that each region mentions."""
-        found: dict[Key, set[str]] = {}
+        found: dict[Key, frozenset[str]] = {}
         for key, region in self.regions():
-            parts = [part for s in region.statements if s.node for part in own(s.node)]
-            found[key] = {name for part in parts for name in tokens(part)}
+            found[key] = region.tokens
         return found
 
     @cached_property
