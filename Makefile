@@ -35,6 +35,10 @@ lint: .venv/.ready ## ruff, mypy, import contracts, spelling
 generate: .venv/.ready ## write generated files (the verdict's JSON Schema)
 	@$(RUN)python -m butfor.reporting.schemas docs/verdict.schema.json
 
+.PHONY: bench
+bench: .venv/.ready ## measure: runs against git bisect, a run's cost, capture's cost, the analysis (out/bench.json)
+	@PYTHONPATH=tests $(RUN)python -m bench --json out/bench.json
+
 .PHONY: clean
 clean: ## remove what was built here (caches elsewhere stay)
 	@rm -rf .venv .tools out
