@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 _SETTLE_S = 0.3
 _QUIET_S = 0.02
+_DYING_S = 0.5
+"""How long a service that listens no more may take to be gone."""
 
 
 class Play:
@@ -69,6 +71,8 @@ class Play:
         seen["loaded_files"] = {s.name: loaded_files(self.spool, s.name, s.worktree) for s in self.services}
         seen["logs"] = {s.name: f"logs/{s.name}.log" for s in self.services if s.log.exists()}
         seen["answers"] = self.sender.answers if self.sender else []
+        names = {port: name for name, port in self.ports.items()}
+        seen["stub_calls"] = {names[stub.port]: stub.answers.asked for stub in self.stubs}
         return seen | {"seconds": time.monotonic() - self.begin}
 
     def _start(self) -> None:
@@ -143,10 +147,20 @@ class Play:
         before = services.cpu_seconds(sessions)
         self.sender.send_all()
         self.seen["cpu_seconds"] = max(services.cpu_seconds(sessions) - before, 0.0)
-        ended = [s for s in self.services if s.process and s.process.poll() is not None]
+        ended = [s for s in self.services if s.process and self._has_ended(s)]
         self.seen["reason"] = "; ".join(f"{s.name} ended (exit {s.process.returncode})" for s in ended if s.process)
         if self.edges or any(s.plan.get("inject") for s in self.services):
             settle(self.spool)
+
+    def _has_ended(self, service: services.Service) -> bool:
+        """Whether a service ended by itself; the kernel takes its sockets down a moment before it is gone."""
+        assert service.process is not None
+        if self.sender is None or all(a.get("ended") not in ("closed", "refused") for a in self.sender.answers[-1:]):
+            return service.process.poll() is not None
+        listens, until = load("clients").listens, time.monotonic() + _DYING_S
+        while service.process.poll() is None and time.monotonic() < until and not listens(service.port):
+            time.sleep(0.005)
+        return service.process.poll() is not None
 
     def _stop(self) -> None:
         grace = float(self.plan.get("grace_s") or 0.0)

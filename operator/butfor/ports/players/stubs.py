@@ -19,20 +19,28 @@ from typing import Any
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "proxy-connection", "upgrade"}
 _MAXIMUM_BODY = 64 << 20
+_MAXIMUM_ASKED = 5000
 
 
 class Answers:
-    """Captured answers of one downstream; thread-safe. Each is a StubAnswer as JSON (see the plan)."""
+    """Captured answers of one downstream; thread-safe. Each is a StubAnswer as JSON (see the plan).
+
+    `asked` counts calls by method, target and body hash (empty without a body), parted by a space.
+    """
 
     def __init__(self, answers: list[dict[str, Any]]) -> None:
         self.answers = answers
+        self.asked: dict[str, int] = {}
         self._given = [0] * len(answers)
         self._lock = threading.Lock()
 
     def find(self, method: str, target: str, body: bytes) -> dict[str, Any] | None:
         """The answer for a call, None where nothing like it was captured."""
         digest = hashlib.sha256(body).hexdigest()
+        call = f"{method} {target} {digest if body else ''}"
         with self._lock:
+            if call in self.asked or len(self.asked) < _MAXIMUM_ASKED:
+                self.asked[call] = self.asked.get(call, 0) + 1
             ranked = [(-self._fit(a, method, target, digest), self._given[i], i) for i, a in enumerate(self.answers)]
             fitting = sorted(entry for entry in ranked if entry[0] < 0)
             if not fitting:
