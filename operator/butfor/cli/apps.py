@@ -11,7 +11,7 @@ from typing import Any
 import click
 import typer
 
-from butfor.cli import captures, doctors, evaluations, investigations, proofs
+from butfor.cli import captures, demos, doctors, evaluations, investigations, proofs
 from butfor.errors import InconclusiveError, InfrastructureError, UserError
 
 EXPECTED = (
@@ -22,7 +22,8 @@ EXPECTED = (
 app = typer.Typer(
     name="butfor",
     help="But for this change, the failure would not have happened: name the commit, and prove it.",
-    epilog="Start with: butfor capture -- CMD. Then: butfor investigate BUNDLE --repo DIR --good A --bad B",
+    epilog="Start with: butfor demo. For a service of your own: butfor capture -- CMD, then butfor investigate BUNDLE"
+    " --repo DIR --good A --bad B",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -32,6 +33,7 @@ app.command("capture", context_settings={"allow_interspersed_args": False})(capt
 app.command("investigate")(investigations.investigate)
 app.command("prove")(proofs.prove)
 app.command("eval")(evaluations.evaluate)
+app.command("demo")(demos.demo)
 app.command("doctor")(doctors.doctor)
 
 
