@@ -20,7 +20,7 @@ AUTHORS = {
 
 @dataclass(frozen=True)
 class Made:
-    """One commit: its number from 1, its parents' numbers, and the tree that it leaves. `planted`: it carries the fault."""
+    """One commit: its number from 1, its parents', and the tree that it leaves. `planted`: it carries the fault."""
 
     number: int
     step: Step
