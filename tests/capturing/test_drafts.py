@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from butfor.capturing import drafts
+from butfor.capturing.requirements import Requirements
 from butfor.evidence.bundles import CapturedService
 from butfor.evidence.requests import Payload
 from butfor.evidence.services import ServiceDescription
@@ -33,26 +34,31 @@ def test_run_is_portable(argv: list[str], script: str) -> None:
     assert drafts.run(argv, Path("/src/shop"), {8000}).startswith(script)
 
 
-def test_setup_pins_what_was_there_without_the_repository_itself(tmp_path: Path) -> None:
+def test_setup_pins_what_is_needed_without_the_repository_itself(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "My_Shop"\n')
     (tmp_path / "tests").mkdir()
-    service = CapturedService(
-        name="shop", distributions={"flask": "3.1.0", "my-shop": "0.1", "pip": "24", "pytest": "9", "x": "1; rm -rf /"}
+    git = "lib @ git+https://forge.example/lib@" + "a" * 40
+    needed = Requirements(
+        {"flask": "flask==3.1.0", "pip": "pip==24", "pytest": "pytest==9", "x": "x==1; rm -rf /", "lib": git},
+        {"my-shop": tmp_path, "other": Path("/src/other")},
     )
-    text = drafts.draft(service, ["my-shop", "8000"], [get("/")], root=tmp_path, directory=tmp_path, ports={8000})
+    service, argv = CapturedService(name="shop"), ["my-shop", "8000"]
+    text = drafts.draft(service, needed, argv, [get("/")], root=tmp_path, directory=tmp_path, ports={8000})
     read = ServiceDescription.model_validate(yaml.safe_load(text))
     assert read.setup.splitlines() == [
-        "pip install -q --disable-pip-version-check flask==3.1.0 pytest==9",
+        f"pip install -q --disable-pip-version-check flask==3.1.0 '{git}' pytest==9",
         "pip install -q --disable-pip-version-check --no-deps -e .",
     ]
     assert read.setup_each_revision
     assert read.test
     assert read.ready.path == "/"
     assert text.startswith("# A draft")
+    assert "other was installed from /src/other" in text
 
 
 def test_what_is_not_known_is_said(tmp_path: Path) -> None:
-    text = drafts.draft(CapturedService(name="s"), ["./serve"], [], root=tmp_path, directory=tmp_path, ports=set())
+    service, nothing = CapturedService(name="s"), Requirements()
+    text = drafts.draft(service, nothing, ["./serve"], [], root=tmp_path, directory=tmp_path, ports=set())
     assert "listen on 127.0.0.1:$PORT" in text
     assert "No Python distributions were seen" in text
     assert yaml.safe_load(text) == {"name": "s", "run": "./serve"}

@@ -55,6 +55,7 @@ class ProcessNotes:
             "interpreter": f"{sys.implementation.name} {sys.version.split()[0]} {sys.executable}",
             "flags": _flags(),
             "distributions": distributions(sys.path),
+            "path": [folder for folder in sys.path if os.path.isdir(folder)],
             "instrumentation": self.instrumentation,
             "exception_sources": self.sources,
             "hooks": self.hooks,

@@ -12,42 +12,49 @@ from pathlib import Path
 
 import yaml
 
+from butfor.capturing.requirements import Requirements, normalised
 from butfor.evidence.bundles import CapturedService
 from butfor.evidence.requests import Payload
 
-_NEVER_PINNED = frozenset({"pip", "setuptools", "wheel", "butfor", "butfor-inject"})
+_NEVER_PINNED = frozenset({"pip", "wheel", "butfor", "butfor-inject"})
+_PIP = "pip install -q --disable-pip-version-check"
+_REQUIREMENT = re.compile(r"[\w.-]+(?:==[\w.!+-]+| @ [\w.!+/:@%=&?#~-]+)")
 _PYTHON = re.compile(r"^python(?:\d(?:\.\d+)?)?$")
 _HEALTH = re.compile(r"/(?:healthz?|ready|readyz|livez?|ping|status|-/versions\.json)$")
 _ENVIRONMENT = re.compile(r"^[A-Za-z_]\w*=")
 
 
 def draft(
-    service: CapturedService, argv: list[str], payloads: list[Payload], *, root: Path, directory: Path, ports: set[int]
-) -> str:
+    service: CapturedService, needed: Requirements, argv: list[str], payloads: list[Payload], *, root: Path,
+    directory: Path, ports: set[int],
+) -> str:  # fmt: skip
     """The text of a `butfor.yaml` for one captured service. `root` is the repository's, `directory` where it ran."""
     said: dict[str, object] = {"name": service.name}
     if directory != root and directory.is_relative_to(root):
         said["directory"] = str(directory.relative_to(root))
-    own = own_distribution(root)
-    installed = any(normalised(name) == own for name in service.distributions)
-    setup = pins(service.distributions, own)
-    if installed:
-        setup += (
-            "\npip install -q --disable-pip-version-check --no-deps -e ." if setup else "pip install -q --no-deps -e ."
-        )
+    here = (name for name, folder in needed.local.items() if folder == root)
+    own = own_distribution(root) or next(here, "")
+    setup = pins(needed.pins, own)
+    if own in needed.local or own in needed.pins:
+        setup = "\n".join([*([setup] if setup else []), f"{_PIP} --no-deps -e ."])
         said["setup_each_revision"] = True
     said |= {"setup": setup, "run": run(argv, root, ports), "ready": ready(payloads)}
-    if (root / "tests").is_dir() and any(normalised(n) == "pytest" for n in service.distributions):
+    if (root / "tests").is_dir() and "pytest" in needed.pins:
         said["test"] = "python -m pytest -q -p no:cacheprovider"
     text = yaml.safe_dump({k: v for k, v in said.items() if v}, sort_keys=False, width=1000, allow_unicode=True)
-    return "".join(f"# {line}\n" for line in _remarks(said, service)) + text
+    return "".join(f"# {line}\n" for line in _remarks(said, needed, own)) + text
 
 
-def _remarks(said: dict[str, object], service: CapturedService) -> list[str]:
+def _remarks(said: dict[str, object], needed: Requirements, own: str) -> list[str]:
     remarks = ["A draft that butfor capture wrote from what it saw; check it, then keep it in the repository."]
     if "$PORT" not in str(said["run"]):
         remarks.append("The port is not in the command: let the service listen on 127.0.0.1:$PORT.")
-    if not service.distributions:
+    remarks += [
+        f"{name} was installed from {folder}: write where `setup` finds it."
+        for name, folder in sorted(needed.local.items())
+        if name != own
+    ]
+    if not (needed.pins or needed.local):
         remarks.append("No Python distributions were seen: write what `setup` needs to install.")
     remarks.append("`prepare` (data files in the empty folder $DATA) and `environment` are not known to capture.")
     return remarks
@@ -77,14 +84,14 @@ def _word(word: str, root: Path, ports: set[int]) -> str:
     return f'"{written}"'
 
 
-def pins(distributions: dict[str, str], own: str) -> str:
+def pins(requirements: dict[str, str], own: str) -> str:
     """One pip command with exact versions, without the repository's own distribution."""
-    kept = sorted(
-        f"{name}=={version}"
-        for name, version in distributions.items()
-        if normalised(name) not in _NEVER_PINNED | {own} and re.fullmatch(r"[\w.!+-]+", version + name)
-    )
-    return "pip install -q --disable-pip-version-check " + " ".join(kept) if kept else ""
+    kept = [
+        shlex.quote(text)
+        for name, text in sorted(requirements.items())
+        if name not in _NEVER_PINNED | {own} and _REQUIREMENT.fullmatch(text)
+    ]
+    return f"{_PIP} " + " ".join(kept) if kept else ""
 
 
 def own_distribution(root: Path) -> str:
@@ -115,11 +122,6 @@ def _from_setup_cfg(path: Path) -> str:
     except (ConfigError, UnicodeDecodeError):
         return ""
     return parser.get("metadata", "name", fallback="")
-
-
-def normalised(name: str) -> str:
-    """A distribution's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def ready(payloads: list[Payload]) -> dict[str, object]:

@@ -39,7 +39,7 @@ class Facts:
 
     def notes(self) -> list[str]:
         """What the processes noted, each once, with their service's name."""
-        noted = [f"{p['service']}: {note}" for p in self._processes for note in _texts(p.get("notes"))]
+        noted = [f"{p['service']}: {note}" for p in self._processes for note in texts(p.get("notes"))]
         return list(dict.fromkeys(noted))[:MAX_NOTES]
 
     def _service(self, name: str) -> CapturedService:
@@ -47,7 +47,7 @@ class Facts:
         mine = [p for p in self._processes if p["service"] == name]
         found = {**self._from_spans(name), **(_from_process(mine) if mine else {})}
         given = {k: v for k, v in service.model_dump().items() if v and k not in {"instrumentation", "server_spans"}}
-        sources = {s for p in mine for s in _texts(p.get("exception_sources"))}
+        sources = {s for p in mine for s in texts(p.get("exception_sources"))}
         return CapturedService.model_validate(
             {
                 **found,
@@ -83,8 +83,8 @@ def _from_process(processes: list[Document]) -> dict[str, Any]:
     chosen = max(processes, key=lambda p: len(p["distributions"]) if isinstance(p.get("distributions"), dict) else 0)
     distributions = chosen.get("distributions")
     found: dict[str, Any] = {
-        "command": _texts(chosen.get("command")),
-        "flags": _texts(chosen.get("flags")),
+        "command": texts(chosen.get("command")),
+        "flags": texts(chosen.get("flags")),
         "distributions": {
             str(k): str(v) for k, v in (distributions.items() if isinstance(distributions, dict) else ())
         },
@@ -95,5 +95,6 @@ def _from_process(processes: list[Document]) -> dict[str, Any]:
     return found
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
+    """The texts in what should be a list of them."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

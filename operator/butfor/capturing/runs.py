@@ -17,9 +17,10 @@ from butfor.capturing import commands
 from butfor.capturing.bundles import Privacy, write_bundle
 from butfor.capturing.checkouts import Checkout
 from butfor.capturing.drafts import draft
-from butfor.capturing.facts import Facts
+from butfor.capturing.facts import Facts, texts
 from butfor.capturing.losses import Losses
 from butfor.capturing.redactions import Redactor
+from butfor.capturing.requirements import required
 from butfor.capturing.sessions import Session, signals
 from butfor.capturing.sightings import Seen, Sightings
 from butfor.capturing.spools import Spool
@@ -175,9 +176,15 @@ class Capture:
         if self.wish.description is not None:
             return yaml.safe_dump(self.wish.description.model_dump(exclude_defaults=True), sort_keys=False)
         spool = Spool(self.spool, Losses())
-        service = Facts([known], spool.facts("process")).services()[0]
+        processes = [p for p in spool.facts("process") if p.get("service") == known.name]
+        service = Facts([known], processes).services()[0]
         root, directory = self.wish.checkout.root, self.wish.directory
-        return draft(service, self.wish.argv, spool.payloads(), root=root, directory=directory, ports=self._ports)
+        files = [f for m in spool.facts("modules") if m.get("service") == known.name for f in texts(m.get("files"))]
+        path = list(dict.fromkeys(folder for p in processes for folder in texts(p.get("path"))))
+        needed = required(files, path, root)
+        return draft(
+            service, needed, self.wish.argv, spool.payloads(), root=root, directory=directory, ports=self._ports
+        )
 
     def _first_lines(self) -> None:
         bodies = "raw values" if self.wish.privacy == "local" else "secrets replaced by fakes"
