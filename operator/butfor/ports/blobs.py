@@ -5,6 +5,7 @@ One `git cat-file` per question costs more than the question: a ranking asks for
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -25,6 +26,7 @@ class Blobs:
         self._git, self._alone = git, alone
         self._kept: OrderedDict[str, bytes | None] = OrderedDict()
         self._size = 0
+        weakref.finalize(self, git.clear_cache)
 
     def read(self, name: str) -> bytes | None:
         """A blob's bytes; None where there is none, or it is no blob, or it is larger than `MAXIMUM_BLOB`."""
@@ -36,7 +38,7 @@ class Blobs:
         return content
 
     def close(self) -> None:
-        """End the processes."""
+        """End the processes; they also end with the last reference to this."""
         self._git.clear_cache()
 
     def _ask(self, name: str) -> bytes | None:
