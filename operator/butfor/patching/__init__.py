@@ -2,7 +2,7 @@
 
 from butfor.patching.applying import from_diff
 from butfor.patching.candidates import PatchCandidate, candidate_of, minimise, write_patch
-from butfor.patching.interventions import Intervention, claim_level, decide_outcome, intervene
+from butfor.patching.interventions import Intervention, claim_level, claims, decide_outcome, deciding, intervene
 from butfor.patching.proving import Proof, counterfactual
 from butfor.patching.trying import Healing
 
@@ -13,8 +13,10 @@ __all__ = [
     "Proof",
     "candidate_of",
     "claim_level",
+    "claims",
     "counterfactual",
     "decide_outcome",
+    "deciding",
     "from_diff",
     "intervene",
     "minimise",

@@ -1,15 +1,23 @@
-"""The ways to move one change into a tree, cheapest and most faithful first."""
+"""The ways to move one change into a tree, cheapest and most faithful first, and what each must be checked against.
+
+A tree that is judged as wanted shows something about the culprit only if nothing else explains it:
+
+- where whole functions were put back as they were, what other commits changed in them went too. The *control* is the
+  same tree with the culprit's change left in its place: it must be judged the opposite way;
+- where only a part of the change was moved (the rest conflicts, or is not needed), the same part moved *at home*, in
+  the culprit or its parent, where nothing conflicts, must be judged as wanted too: what is left does not matter there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from butfor.evidence.runs import Tree
 from butfor.evidence.suspects import FunctionRef
 from butfor.patching.sources import is_source
-from butfor.patching.transfers import Change, Style, Unit, View, carry
+from butfor.patching.transfers import Carried, Change, Style, Unit, View, carry
 
 STYLES: tuple[tuple[Style, str], ...] = (
     ("hunks", "hunk by hunk, source files only"),
@@ -21,6 +29,15 @@ ORIGINS: dict[Style, Origin] = {"hunks": "hunks", "mixed": "functions", "functio
 
 
 @dataclass(frozen=True)
+class Control:
+    """A tree that must be judged `as wanted` too, or the `opposite` way, for its attempt to count."""
+
+    tree: Tree
+    expected: Literal["as wanted", "opposite"]
+    words: str
+
+
+@dataclass(frozen=True)
 class Attempt:
     """A tree to run. `complete`: the whole change is in it (docs and tests aside). `reason`: what is left out."""
 
@@ -29,6 +46,7 @@ class Attempt:
     origin: Origin
     complete: bool
     reason: str = ""
+    controls: tuple[Control, ...] = ()
 
 
 def plain(change: Change, revision: str) -> tuple[Attempt | None, str]:
@@ -51,14 +69,47 @@ def styled(change: Change, base: View, units: Sequence[Unit] | None = None) -> I
     for style, method in STYLES:
         carried = carry(change, base, style, units)
         overlay = carried.view.tree.overlay
-        if not carried.carried or overlay == base.tree.overlay or overlay in seen:
+        if not carried.moved or overlay == base.tree.overlay or overlay in seen:
             continue
         seen.append(overlay)
-        part = f", only {', '.join(unit.name for unit in units)}" if units is not None else ""
+        complete = len(carried.moved) == len(change.units)
+        words = method if complete else f"in part ({_share(change, carried.moved)}): {method}"
         lost = ", ".join(unit.name for unit in carried.conflicts[:5])
-        tree = carried.view.tree.model_copy(update={"label": method + part})
-        complete = units is None and not carried.conflicts
-        yield Attempt(tree, method + part, ORIGINS[style], complete, f"conflict in {lost}" if lost else "")
+        tree = carried.view.tree.model_copy(update={"label": words})
+        reason = f"conflict in {lost}" if lost else ""
+        yield Attempt(tree, words, ORIGINS[style], complete, reason, _controls(change, base, carried, complete))
+
+
+def _share(change: Change, moved: Sequence[Unit]) -> str:
+    left = [unit.name for unit in change.units if unit not in moved]
+    return f"{_names([unit.name for unit in moved])}; left as it is: {_names(left)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+
+
+def _controls(change: Change, base: View, carried: Carried, complete: bool) -> tuple[Control, ...]:
+    found: list[Control] = []
+    if carried.restored:
+        stay = Change(change.repository, change.source, change.source, change.label)
+        units = [replace(unit, edits=()) for unit in carried.restored]
+        others = carry(stay, base, "functions", units).view.tree
+        if others.overlay != base.tree.overlay:
+            found.append(Control(others, "opposite", "what others changed in these functions moved alone"))
+    if not complete:
+        found.append(at_home(change, carry(change, home(change), "hunks", carried.moved).view.tree))
+    return tuple(found)
+
+
+def home(change: Change) -> View:
+    """Where the change was made: nothing of it conflicts there."""
+    return View(change.repository, Tree(revision=change.source))
+
+
+def at_home(change: Change, tree: Tree) -> Control:
+    """The control of a part."""
+    return Control(tree, "as wanted", f"the same part at {change.source[:12]}")
 
 
 def without_removals(change: Change) -> list[Unit] | None:
@@ -72,7 +123,7 @@ def parts(change: Change, hints: Sequence[FunctionRef]) -> list[list[Unit]]:
     units = [unit for unit in change.units if unit.kind != "delete"]
     if len(units) < 2:
         return []
-    ranked = sorted(units, key=lambda unit: _rank(unit, hints))
+    ranked = sorted(units, key=lambda unit: rank(unit.path, unit.function, hints))
     files = list(dict.fromkeys(unit.path for unit in ranked))
     by_file = [[unit for unit in units if unit.path == path] for path in files]
     singles = [[unit] for unit in ranked]
@@ -84,9 +135,10 @@ def parts(change: Change, hints: Sequence[FunctionRef]) -> list[list[Unit]]:
     return found
 
 
-def _rank(unit: Unit, hints: Sequence[FunctionRef]) -> tuple[int, int]:
+def rank(path: str, function: str, hints: Sequence[FunctionRef]) -> tuple[int, int]:
+    """A sort key: functions that are likely to matter first, then their files, then the rest."""
     for place, hint in enumerate(hints):
-        if hint.file == unit.path and unit.function and hint.name.endswith(unit.function):
+        if hint.file == path and function and hint.name.endswith(function):
             return (0, place)
-    same_file = any(hint.file == unit.path for hint in hints)
+    same_file = any(hint.file == path for hint in hints)
     return (1 if same_file else 2, 0)

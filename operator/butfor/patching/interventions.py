@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Runner, RunOutcome, Tree
-from butfor.evidence.verdicts import ClaimLevel, Counterfactual, Outcome
+from butfor.evidence.verdicts import Claim, ClaimLevel, Counterfactual, Outcome
 
 ORDER: tuple[Outcome, ...] = ("CodeChange", "ConfigChange", "Dependency", "Resource")
 """Where code tells good from bad under the same environment and downstreams, code is the cause: the others held at
 good too. Configuration comes next for the same reason."""
+NO_COMMIT = "no commit is to blame: good and bad fail alike under the same conditions"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Intervention:
 
     `healed`: the failure was gone in every run; None where a run could not tell. `returned`: with the faulty value
     put into the healthy side the failure was there; None where that was not tried or could not be told.
+    `parts`: the smallest set of things that had to be set, in words. `healed_runs` of `runs` were at bad.
     """
 
     kind: Outcome
@@ -33,6 +35,15 @@ class Intervention:
     runs: int = 0
     reason: str = ""
     judgements: list[Judgement] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
+    healed_runs: int = 0
+    service: str = ""
+    """Whose thing it is, where it is one service's."""
+
+    @property
+    def returned_runs(self) -> int:
+        """How many runs had the faulty value put back."""
+        return self.runs - self.healed_runs
 
 
 def intervene(
@@ -44,6 +55,8 @@ def intervene(
     faulty: Runner | None = None,
     faulty_tree: Tree | None = None,
     repeats: int = 3,
+    parts: Iterable[str] = (),
+    service: str = "",
 ) -> Intervention:
     """Run `tree` (bad) with the healthy value in place; and with `faulty`, the healthy side with the faulty value."""
     healthy_side = [healing.run(tree) for _ in range(repeats)]
@@ -54,14 +67,9 @@ def intervene(
     outcomes = healthy_side + back
     reasons = [o.reason for o in outcomes if o.judgement == "unknown" and o.reason]
     return Intervention(
-        kind,
-        name,
-        healed,
-        _every(back, "bad", "good") if back else None,
-        len(outcomes),
-        reasons[0] if reasons else "",
-        [o.judgement for o in outcomes],
-    )
+        kind, name, healed, _returned(back) if back else None, len(outcomes), reasons[0] if reasons else "",
+        [o.judgement for o in outcomes], list(parts), len(healthy_side), service,
+    )  # fmt: skip
 
 
 def _every(outcomes: list[RunOutcome], wanted: Judgement, opposite: Judgement) -> bool | None:
@@ -69,6 +77,12 @@ def _every(outcomes: list[RunOutcome], wanted: Judgement, opposite: Judgement) -
     if seen == {wanted}:
         return True
     return False if opposite in seen else None
+
+
+def _returned(outcomes: list[RunOutcome]) -> bool | None:
+    """A failure that shows now and then has returned as soon as it shows; it is refuted where no run shows it."""
+    seen = {outcome.judgement for outcome in outcomes}
+    return True if "bad" in seen else False if seen == {"good"} else None
 
 
 def claim_level(claims: Counterfactual, suspects: int = 0) -> ClaimLevel:
@@ -83,28 +97,68 @@ def claim_level(claims: Counterfactual, suspects: int = 0) -> ClaimLevel:
 def decide_outcome(results: Iterable[Intervention]) -> tuple[Outcome, str]:
     """The outcome that was shown by runs, and why; `Inconclusive` where none heals or several kinds do alike."""
     every = list(results)
+    found = deciding(every)
+    if found is not None:
+        return found.kind, told(found)
     holding = [r for r in every if r.healed and r.returned is not False]
-    for kind in ORDER[:2]:
-        found = [r for r in holding if r.kind == kind]
-        if found:
-            return kind, f"{found[0].name}: set to its healthy value the failure is gone"
-    kinds = sorted({r.kind for r in holding}, key=ORDER.index)
-    firm = [r for r in holding if r.returned]
-    if len({r.kind for r in firm}) == 1:
-        kinds, holding = [firm[0].kind], firm
-    if len(kinds) == 1:
-        return kinds[0], f"{holding[0].name}: set to its healthy value the failure is gone"
-    if kinds:
+    if holding:
         names = ", ".join(f"{r.kind} ({r.name})" for r in holding)
         return "Inconclusive", f"each of these alone heals it, so the runs cannot tell them apart: {names}"
     return "Inconclusive", _why_not(every)
 
 
+def deciding(results: Iterable[Intervention]) -> Intervention | None:
+    """The intervention that the outcome rests on, or None where none does."""
+    holding = [r for r in results if r.healed and r.returned is not False]
+    for kind in ORDER[:2]:
+        found = next((r for r in holding if r.kind == kind), None)
+        if found is not None:
+            return found
+    holding = [r for r in holding if r.returned] or holding
+    # a downstream that fails for want of a resource of its own: the resource is the deeper of the two
+    owned = {r.service for r in holding if r.kind == "Resource" and r.service}
+    holding = [r for r in holding if r.kind != "Dependency" or r.service not in owned]
+    return holding[0] if len({r.kind for r in holding}) == 1 else None
+
+
+def told(found: Intervention) -> str:
+    """What was set, and what the runs then showed, in words."""
+    set_ = f": {'; '.join(found.parts[:4])}{' ...' if len(found.parts) > 4 else ''}" if found.parts else ""
+    said = f"{found.name}{set_}: set to its healthy value the failure is gone"
+    if found.healed_runs:
+        said += f" in {found.healed_runs} of {found.healed_runs} runs of bad"
+    if found.returned:
+        count = found.judgements[found.healed_runs :].count("bad")
+        said += f"; with the faulty value good fails too, in {count} of {found.returned_runs}"
+    return said
+
+
+def claims(found: Intervention) -> Counterfactual:
+    """The claims that an intervention supports: taken out of bad, and put into good. No commit, no transition."""
+    back = found.judgements[found.healed_runs :]
+    return Counterfactual(
+        transition=Claim(reason=NO_COMMIT),
+        necessary=Claim(
+            method=f"{found.name} set to its healthy value at bad", held=found.healed, runs=found.healed_runs,
+            reason="" if found.healed is not None else found.reason, details=found.parts,
+        ),
+        sufficient=Claim(
+            method=f"{found.name} set to its faulty value at good", held=found.returned, runs=len(back),
+            reason="" if found.returned is not None else found.reason or "not run", details=found.parts,
+        ),
+    )  # fmt: skip
+
+
 def _why_not(results: list[Intervention]) -> str:
     if not results:
         return "no intervention was run"
-    words = [
-        f"{r.kind} ({r.name}): " + ("the failure stays" if r.healed is False else r.reason or "cannot tell")
-        for r in results
-    ]
+    words = [f"{r.kind} ({r.name}): {_outcome_of(r)}" for r in results]
     return "nothing that was set to its healthy value heals it: " + "; ".join(words)
+
+
+def _outcome_of(result: Intervention) -> str:
+    if result.healed is False:
+        return "the failure stays"
+    if result.healed and result.returned is False:
+        return "heals, but with the faulty value good is well too"
+    return result.reason or "cannot tell"

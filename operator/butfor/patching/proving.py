@@ -1,28 +1,34 @@
 """The three claims: transition, necessary, sufficient (design.md, *Claims*). Every one rests on trees that were run.
 
 A tree that does not start, or fails otherwise, is *cannot tell*: it never counts as "vanished".
+
+A claim may rest on a part of the culprit, or on the culprit together with what others changed; its method then says
+so ("in part", "with"), and it holds only if the part or the company explains nothing by itself:
+
+- *in part*: taking out some of the culprit's changes heals bad, and taking the same out of the culprit itself, where
+  all else of it stays, heals that too (put in: the part alone makes good fail, and the culprit's parent too);
+- *with others' changes*: the tree is good, and the same tree with the culprit's change left in is bad (put in: the
+  others' changes alone stay good). The two trees differ in the culprit only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Runner, Tree
 from butfor.evidence.suspects import FunctionRef
 from butfor.evidence.verdicts import Claim, Counterfactual
-from butfor.patching import companions
-from butfor.patching.attempts import Attempt, parts, plain, styled, without_removals
-from butfor.patching.companions import Chain, Company
-from butfor.patching.transfers import Change, View
+from butfor.patching.companions import Chain
+from butfor.patching.searches import Search
+from butfor.patching.transfers import Change
 from butfor.patching.trying import Healing, Tries
 from butfor.ports.repositories import Repository
 
 SHARE = 2
 """Each claim may use at most 1/SHARE of the budget, so that none starves another."""
-TESTS_OF_SETS = 150
-"""Sets of earlier commits tried at most when thinning; most of them conflict and cost no run."""
+DETAILS = 40
 
 
 @dataclass(frozen=True)
@@ -103,188 +109,58 @@ class _Case:
     def necessary(self, budget: int) -> tuple[Claim, list[Healing]]:
         """Take the culprit out of bad; for a merge, what it brought to each parent in turn."""
         tries = self._tries(budget)
-        found: Healing | None = None
-        refuted = ""
+        healing: list[Healing] = []
+        searches: list[Search] = []
         for parent in self.repository.parents(self.culprit):
             change = Change(self.repository, self.culprit, parent, f"{self.culprit[:12]} back to {parent[:12]}")
-            found, still = self._search(change, self.bad, "good", tries, forward=True)
-            refuted = refuted or still
+            searches.append(self._search(change, tries, forward=True))
+            found = searches[-1].find()
+            healing = [*([found] if found else []), *healing, *searches[-1].healing]
             if found:
-                break
+                self.runs += tries.runs
+                return self._claim(found.method, True, tries), _distinct(healing)
         self.runs += tries.runs
-        if found:
-            return self._claim(found.method, True, tries), [found]
+        refuted = next((search.refuted for search in searches if search.refuted), "")
         if refuted and not tries.exhausted:
             reason = f"{refuted}: taken out completely, the failure stays, so another change brings it too"
-            return self._claim("", False, tries, reason), []
-        return self._claim("", None, tries, _last(tries)), []
+            return self._claim("", False, tries, reason), _distinct(healing)
+        return self._claim("", None, tries, _why_not(tries, searches)), _distinct(healing)
 
     def sufficient(self, budget: int) -> Claim:
         """Put the culprit into good; for a merge, what it brought to each parent in turn."""
         tries = self._tries(budget)
+        searches: list[Search] = []
         for parent in self.repository.parents(self.culprit):
             change = Change(self.repository, parent, self.culprit, f"{parent[:12]} on to {self.culprit[:12]}")
-            found, _ = self._search(change, self.good, "bad", tries, forward=False)
+            searches.append(self._search(change, tries, forward=False))
+            found = searches[-1].find()
             if found:
                 self.runs += tries.runs
                 return self._claim(found.method, True, tries)
         self.runs += tries.runs
-        return self._claim("", None, tries, _last(tries))
+        return self._claim("", None, tries, _why_not(tries, searches))
+
+    def _search(self, change: Change, tries: Tries, *, forward: bool) -> Search:
+        chain = Chain(self.repository, self.culprit, self.good, self.bad, forward)
+        return Search(change, chain, tries, self.hints, self.watch)
 
     @staticmethod
     def _claim(method: str, held: bool | None, tries: Tries, reason: str = "") -> Claim:
-        return Claim(method=method, held=held, runs=tries.runs, reason=reason, details=tries.log[-40:])
-
-    def _search(
-        self, change: Change, revision: str, wanted: Judgement, tries: Tries, *, forward: bool
-    ) -> tuple[Healing | None, str]:
-        """The first tree that is judged as wanted; and the method of a complete one that was judged the opposite."""
-        opposite: Judgement = "bad" if wanted == "good" else "good"
-        refuted = ""
-        base = View(self.repository, Tree(revision=revision))
-        for attempt in self._whole(change, base, tries.log):
-            judgement = self._try(attempt, wanted, tries)
-            if judgement == wanted:
-                return Healing(attempt.tree, attempt.origin, attempt.method, attempt.complete), ""
-            if judgement == opposite and attempt.complete:
-                refuted = refuted or attempt.method
-        if refuted and forward:
-            return None, refuted
-        found = self._parts(change, base, wanted, tries)
-        return found or self._accompanied(change, base, wanted, tries, forward=forward), refuted
-
-    @staticmethod
-    def _whole(change: Change, base: View, log: list[str]) -> Iterator[Attempt]:
-        attempt, why = plain(change, base.tree.revision)
-        if attempt:
-            yield attempt
-        else:
-            log.append(why)
-        attempts = list(styled(change, base))
-        kept = without_removals(change)
-        if kept:
-            attempts += styled(change, base, kept)
-        # the whole change first: a part that has no conflict may heal by chance of where conflicts stand
-        yield from sorted(attempts, key=lambda attempt: not attempt.complete)
-
-    def _try(self, attempt: Attempt, wanted: Judgement, tries: Tries) -> Judgement:
-        outcome = tries.confirmed(attempt.tree, wanted, healthy=wanted == "good")
-        words = f"{attempt.method}: {outcome.judgement}"
-        reason = "; ".join(part for part in (attempt.reason, outcome.reason) if part)
-        tries.log.append(f"{words} ({reason[:300]})" if reason else words)
-        self.watch(tries.log[-1])
-        return outcome.judgement
-
-    def _parts(self, change: Change, base: View, wanted: Judgement, tries: Tries) -> Healing | None:
-        """A part of the change is enough: it is what the failure hangs on."""
-        for units in parts(change, self.hints)[:30]:
-            for attempt in styled(change, base, units):
-                if tries.exhausted:
-                    return None
-                if self._try(attempt, wanted, tries) == wanted:
-                    return Healing(attempt.tree, attempt.origin, attempt.method, complete=False)
-        return None
-
-    def _accompanied(
-        self, change: Change, base: View, wanted: Judgement, tries: Tries, *, forward: bool
-    ) -> Healing | None:
-        """With the smallest set of neighbouring commits that it cannot be parted from."""
-        chain = Chain(self.repository, self.culprit, self.good, self.bad, forward)
-        for start in self._starts(chain, change, base, forward=forward):
-            company = companions.close(chain, change, base, start)
-            if company is None:
-                tries.log.append("with companions: its hunks have no place even so")
-                continue
-
-            def make(some: list[str]) -> Company:
-                return companions.assemble(chain, change, base, some)
-
-            found = self._fewest(company.commits, make, wanted, tries, forward=forward)
-            if found:
-                return found
-        return None if forward else self._thinned(chain, change, tries)
-
-    @staticmethod
-    def _starts(chain: Chain, change: Change, base: View, *, forward: bool) -> Iterator[list[str]]:
-        yield []
-        if not forward:
-            named = companions.introducers(chain, change, base)
-            if named:
-                yield named[: companions.LIMIT]
-
-    @staticmethod
-    def _company_method(commits: list[str], *, forward: bool, whole: int = 0) -> str:
-        kind = "later commits that build on it" if forward else "earlier commits that it needs"
-        count = f"{len(commits)} of {whole}" if whole else str(len(commits))
-        names = ", ".join(sha[:12] for sha in commits[:12]) + (", ..." if commits[12:] else "")
-        return f"with {count} {kind}: {names}"
-
-    def _holds(
-        self,
-        company: Company,
-        wanted: Judgement,
-        tries: Tries,
-        *,
-        forward: bool,
-        whole: int = 0,
-        confirm: bool = False,
-    ) -> bool:
-        """The set with the culprit is judged as wanted; put into good, the set alone must stay good.
-
-        `confirm`: what was seen once before is enough where nothing more may be run.
-        """
-        if company.conflicts or (tries.exhausted and not confirm):
-            return False
-        method = self._company_method(company.commits, forward=forward, whole=whole)
-        attempt = Attempt(company.together.tree, method, "hunks", complete=True)
-        if self._try(attempt, wanted, tries) != wanted:
-            return False
-        if forward or not company.commits:
-            return True
-        alone = tries.confirmed(company.alone.tree, "good")
-        tries.log.append(f"{method}, without the culprit: {alone.judgement} {alone.reason[:200]}".rstrip())
-        return alone.judgement == "good"
-
-    def _thinned(self, chain: Chain, change: Change, tries: Tries) -> Healing | None:
-        """From the other end: the culprit's parent is good plus all earlier commits; leave out what is not needed.
-
-        Where nothing can be left out there is no claim: it would say no more than the transition does.
-        """
-
-        def make(some: list[str]) -> Company:
-            return companions.without(chain, change, some)
-
-        needed = [sha for sha in chain.commits if chain.change(sha).units]
-        whole = len(chain.commits)
-        found = self._fewest(needed, make, "bad", tries, forward=False, whole=whole)
-        return None if found is None or found.companions == whole else found
-
-    def _fewest(
-        self,
-        commits: list[str],
-        make: Callable[[list[str]], Company],
-        wanted: Judgement,
-        tries: Tries,
-        *,
-        forward: bool,
-        whole: int = 0,
-    ) -> Healing | None:
-        """The fewest of these companions that do, each tree run once in the search and the result confirmed."""
-        left = [TESTS_OF_SETS]
-
-        def works(some: list[str]) -> bool:
-            left[0] -= 1
-            return bool(some) and left[0] >= 0 and self._holds(make(some), wanted, tries, forward=forward, whole=whole)
-
-        with tries.singly():
-            kept = companions.fewer(commits, works) if works(commits) else []
-        if not kept or not self._holds(make(kept), wanted, tries, forward=forward, whole=whole, confirm=True):
-            return None
-        method = self._company_method(kept, forward=forward, whole=whole)
-        return Healing(make(kept).together.tree, "hunks", method, complete=True, companions=len(kept))
+        return Claim(method=method, held=held, runs=tries.runs, reason=reason, details=tries.log[-DETAILS:])
 
 
-def _last(tries: Tries) -> str:
+def _distinct(healing: list[Healing]) -> list[Healing]:
+    kept: list[Healing] = []
+    for one in healing:
+        if all(one.tree.overlay != other.tree.overlay for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _why_not(tries: Tries, searches: list[Search]) -> str:
+    doubts = [doubt for search in searches for doubt in search.doubts]
+    if doubts:
+        return f"what was seen has another explanation: {doubts[0]}"
     if tries.exhausted:
         return "the budget of runs or time is used up before a tree could tell"
     return f"no tree could tell; last: {tries.log[-1]}" if tries.log else "the culprit has no parent to compare with"

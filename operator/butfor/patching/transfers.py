@@ -126,12 +126,16 @@ class View:
 
 @dataclass
 class Carried:
-    """A view after carrying, and the units that found no place; `edits` are their edits that conflicted."""
+    """A view after carrying, the units that were moved, and those that found no place (`edits` are theirs).
+
+    `restored`: moved units whose functions were put back as they were, so that what others changed in them went too.
+    """
 
     view: View
     conflicts: list[Unit] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
-    carried: int = 0
+    moved: list[Unit] = field(default_factory=list)
+    restored: list[Unit] = field(default_factory=list)
 
 
 def carry(change: Change, view: View, style: Style, units: Sequence[Unit] | None = None) -> Carried:
@@ -168,7 +172,8 @@ def _carry_file(change: Change, result: Carried, path: str, units: list[Unit], s
         failed = [unit for unit in failed if not unit.function]
     content, lost = _restore(change, content, path, whole)
     _conflict(result, failed + lost)
-    result.carried += len(units) - len(failed) - len(lost)
+    result.moved += [unit for unit in units if unit not in failed and unit not in lost]
+    result.restored += [unit for unit in whole if unit not in lost]
     result.view = result.view.with_files({where: content})
 
 
@@ -205,7 +210,7 @@ def _carry_whole(change: Change, result: Carried, unit: Unit) -> None:
     else:
         _conflict(result, [unit])
         return
-    result.carried += 1
+    result.moved.append(unit)
 
 
 def _conflict(result: Carried, units: list[Unit]) -> None:

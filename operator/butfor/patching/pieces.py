@@ -1,0 +1,67 @@
+"""Parts of a culprit's change down to single statements, moved into another tree while the rest stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from butfor.evidence.suspects import FunctionRef
+from butfor.patching import edits, functions
+from butfor.patching.attempts import Attempt, at_home, home, rank
+from butfor.patching.sources import is_python
+from butfor.patching.statements import Part, changed_parts
+from butfor.patching.transfers import Change, View
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of one file of a change; `path` where the change starts, `function` the one it is in, if any."""
+
+    path: str
+    function: str
+    part: Part
+
+
+def roots(change: Change, hints: Sequence[FunctionRef]) -> list[Piece]:
+    """The largest parts of a change, in functions that are likely to matter first; Python files only."""
+    found: list[Piece] = []
+    for path in dict.fromkeys(unit.path for unit in change.units if unit.kind == "edit" and is_python(unit.path)):
+        old, new = change.old(path), change.new(path)
+        if old is None or new is None:
+            continue
+        named = functions.definitions(old)
+        for part in changed_parts(path, old, new):
+            first, last = part.edits[0].start, max(edit.end for edit in part.edits)
+            found.append(Piece(path, functions.enclosing(named, first, last), part))
+    return sorted(found, key=lambda piece: rank(piece.path, piece.function, hints))
+
+
+def smaller(piece: Piece) -> list[Piece]:
+    """The pieces that one is made of."""
+    return [Piece(piece.path, piece.function, part) for part in piece.part.parts]
+
+
+def count(pieces: Sequence[Piece]) -> int:
+    """How many statements they hold."""
+    return sum(not part.parts for piece in pieces for part in piece.part.walk())
+
+
+def moved(change: Change, base: View, piece: Piece, whole: int) -> Attempt | None:
+    """The tree with this piece moved; None where some of it has no place. `whole`: statements of the whole change."""
+    tree = _placed(change, base, piece)
+    own = _placed(change, home(change), piece)
+    if tree is None or own is None or tree.tree.overlay == base.tree.overlay:
+        return None
+    some = count([piece])
+    words = f"in part ({some} of {whole} changed statements, in {piece.path}: `{piece.part.label}`): by statement"
+    labelled = tree.tree.model_copy(update={"label": words})
+    return Attempt(labelled, words, "hunks", complete=False, controls=(at_home(change, own.tree),))
+
+
+def _placed(change: Change, base: View, piece: Piece) -> View | None:
+    where, old = base.now(piece.path, change.source), change.old(piece.path)
+    content = base.read(where) if where is not None else None
+    if where is None or content is None or old is None:
+        return None
+    placed = edits.transplant(old, content, piece.part.edits)
+    return None if placed.conflicts else base.with_files({where: edits.apply(content, placed.edits)})
