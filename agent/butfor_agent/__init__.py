@@ -1,0 +1,1 @@
+"""The agent: one process per node that plans, loads, reads, enriches, masks and writes what the kernel saw."""

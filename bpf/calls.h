@@ -1,0 +1,13 @@
+/* What the two ends of a system call tell each other. */
+#ifndef BUTFOR_CALLS_H
+#define BUTFOR_CALLS_H
+
+#define BUTFOR_CALLS 512
+
+struct butfor_pending {
+	__u64 since_ns;
+	__u64 expired_ns;  /* when this thread's wait last ran out */
+	__u64 call;        /* BUTFOR_CALLS outside a call */
+};
+
+#endif

@@ -1,0 +1,128 @@
+/* Processes: children of watched ones are watched, exec and exit are told of, and so is what killed them. */
+#include "common.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+SEC("raw_tp/sched_process_fork")
+int forked(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (struct task_struct *)ctx->args[0];
+	struct task_struct *child = (struct task_struct *)ctx->args[1];
+	__u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid), one = 1;
+	struct butfor_slot *slot, copy;
+	struct butfor_event *event;
+
+	if (from == to || !bpf_map_lookup_elem(&targets, &from))
+		return 0;
+	bpf_map_update_elem(&targets, &to, &one, BPF_ANY);
+	slot = bpf_map_lookup_elem(&slots, &from);
+	if (slot) {
+		/* the kernel refuses a map's value as the value of an update of the same map */
+		copy = *slot;
+		bpf_map_update_elem(&slots, &to, &copy, BPF_ANY);
+	}
+	event = butfor_begin(KIND_FORK);
+	if (!event)
+		return 0;
+	butfor_begin_thread(event);
+	event->value = to;
+	butfor_end(event);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exec")
+int executed(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct linux_binprm *program = (struct linux_binprm *)ctx->args[2];
+	struct butfor_event *event;
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	if (!butfor_watched())
+		return 0;
+	/* another program has another slot, or none */
+	bpf_map_delete_elem(&slots, &pid);
+	event = butfor_begin(KIND_EXEC);
+	if (!event)
+		return 0;
+	butfor_begin_thread(event);
+	bpf_probe_read_kernel_str(event->path, sizeof(event->path), BPF_CORE_READ(program, filename));
+	butfor_end(event);
+	return 0;
+}
+
+SEC("raw_tp/sched_process_exit")
+int exited(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (struct task_struct *)ctx->args[0];
+	struct butfor_event *event;
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+	/* the last thread takes the process with it */
+	if (!butfor_watched() || BPF_CORE_READ(task, signal, live.counter) != 0)
+		return 0;
+	event = butfor_begin(KIND_EXIT);
+	if (event) {
+		butfor_begin_thread(event);
+		event->value = BPF_CORE_READ(task, exit_code);
+		event->argument[0] = BPF_CORE_READ(task, signal, group_exit_code);
+		butfor_end(event);
+	}
+	bpf_map_delete_elem(&slots, &pid);
+	bpf_map_delete_elem(&targets, &pid);
+	return 0;
+}
+
+static __always_inline int is_fatal(int signal)
+{
+	/* those whose default ends the process because of a fault or a limit, and SIGKILL */
+	return signal == 4 || signal == 6 || signal == 7 || signal == 8 || signal == 9 || signal == 11 || signal == 24 ||
+	       signal == 25 || signal == 31;
+}
+
+SEC("raw_tp/signal_deliver")
+int signalled(struct bpf_raw_tracepoint_args *ctx)
+{
+	int signal = ctx->args[0];
+	struct k_sigaction *action = (struct k_sigaction *)ctx->args[2];
+	struct butfor_event *event;
+
+	if (!is_fatal(signal) || !butfor_watched() || BPF_CORE_READ(action, sa.sa_handler))
+		return 0;
+	event = butfor_begin(KIND_SIGNAL);
+	if (!event)
+		return 0;
+	butfor_begin_thread(event);
+	event->value = signal;
+	event->call = 0;
+	butfor_stack(ctx, event);
+	event->call = -1;
+	butfor_end(event);
+	return 0;
+}
+
+/* Up to 6.7 the first argument is the victim's pid, later (72ba14deb40a) its task: no pid is as large as a pointer. */
+SEC("raw_tp/mark_victim")
+int victim(struct bpf_raw_tracepoint_args *ctx)
+{
+	__u64 who = ctx->args[0];
+	struct task_struct *task = (struct task_struct *)who;
+	__u32 pid = who > 0x7fffffff ? BPF_CORE_READ(task, tgid) : (__u32)who;
+	struct butfor_event *event;
+
+	if (!bpf_map_lookup_elem(&targets, &pid))
+		return 0;
+	event = butfor_begin(KIND_OOM_KILL);
+	if (!event)
+		return 0;
+	/* the thread that runs asked for memory; it need not be the victim */
+	event->cpu = bpf_get_smp_processor_id();
+	event->pid = pid;
+	event->tid = pid;
+	event->value = 9;
+	if (who > 0x7fffffff) {
+		event->started_ns = BPF_CORE_READ(task, group_leader, start_boottime);
+		BPF_CORE_READ_STR_INTO(&event->comm, task, comm);
+	}
+	butfor_end(event);
+	return 0;
+}
