@@ -13,8 +13,9 @@ X86_64 = {
     "sendmsg": 46, "recvmsg": 47, "shutdown": 48, "bind": 49, "listen": 50, "getsockopt": 55, "clone": 56, "fork": 57,
     "vfork": 58, "execve": 59, "flock": 73, "fsync": 74, "fdatasync": 75, "ftruncate": 77, "rename": 82, "mkdir": 83,
     "unlink": 87, "prctl": 157, "futex": 202, "epoll_wait": 232, "openat": 257, "mkdirat": 258, "unlinkat": 263,
-    "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "fallocate": 285, "accept4": 288, "eventfd2": 290, "epoll_create1": 291,
-    "pipe2": 293, "preadv": 295, "pwritev": 296, "recvmmsg": 299, "sendmmsg": 307, "renameat2": 316, "clone3": 435,
+    "pselect6": 270, "ppoll": 271, "epoll_pwait": 281, "fallocate": 285, "accept4": 288, "eventfd2": 290,
+    "epoll_create1": 291, "pipe2": 293, "preadv": 295, "pwritev": 296, "recvmmsg": 299, "sendmmsg": 307,
+    "renameat2": 316, "clone3": 435,
     "openat2": 437, "epoll_pwait2": 441,
 }  # fmt: skip
 ARM64 = {
@@ -23,7 +24,8 @@ ARM64 = {
     "pwritev": 70, "pselect6": 72, "ppoll": 73, "fsync": 82, "fdatasync": 83, "futex": 98, "eventfd2": 19,
     "epoll_create1": 20, "epoll_pwait": 22, "socket": 198, "bind": 200, "listen": 201, "accept": 202, "connect": 203,
     "sendto": 206, "recvfrom": 207, "prctl": 167, "getsockopt": 209, "shutdown": 210, "sendmsg": 211, "recvmsg": 212,
-    "mremap": 216, "clone": 220, "execve": 221, "mmap": 222, "accept4": 242, "recvmmsg": 243, "sendmmsg": 269, "renameat2": 276,
+    "mremap": 216, "clone": 220, "execve": 221, "mmap": 222, "accept4": 242, "recvmmsg": 243, "sendmmsg": 269,
+    "renameat2": 276,
     "clone3": 435, "openat2": 437, "epoll_pwait2": 441,
 }  # fmt: skip
 KINDS = {
