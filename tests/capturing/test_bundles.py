@@ -278,6 +278,21 @@ def test_the_bundle_of_a_play(tmp_path: Path) -> None:
         capture_play(seen.model_copy(update={"started": False, "reason": "port taken"}), [], tmp_path / "no", "local")
 
 
+def test_ready_probes_are_left_out_of_the_bundle_of_a_play(tmp_path: Path) -> None:
+    spool, probe = tmp_path / "spool", "c" * 32
+    ours = json.loads(json.dumps(document("2" * 16)).replace("a" * 32, probe))
+    log = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"traceId": probe}, {"traceId": "a" * 32}]}]}]}
+    put(spool, "spans-1-aa.jsonl", document("1" * 16), ours)
+    put(spool, "open-1-aa.jsonl", ours)
+    put(spool, "logs-1-aa.jsonl", log)
+    put(spool, "payloads-1-aa.jsonl", payload(None), payload(None) | {"trace_id": probe})
+    seen = Observation(folder=tmp_path, spool=spool, started=True, probe_traces=[probe])
+    folder = capture_play(seen, [CapturedService(name="shop")], tmp_path / "out", "local")
+    assert set(spans(folder)) == {"1" * 16}
+    assert probe not in "".join(p.read_text() for p in folder.rglob("*.jsonl"))
+    assert Manifest.model_validate_json((folder / "manifest.json").read_text()).services[0].server_spans == 1
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_in_a_spool_give_a_bundle(tmp_path: Path, data: bytes) -> None:

@@ -40,18 +40,20 @@ def write_bundle(
     redactor: Redactor | None = None,
     extra: dict[str, str] | None = None,
     limits: Limits | None = None,
+    left_out: frozenset[str] = frozenset(),
 ) -> Path:
     """Merge a spool into a bundle and return `out`; a name that ends in `.tar.zst` gives one file.
 
     `redacted` without a redactor gets one with a fresh key and an empty allowlist. `extra` are further files by
-    name. An earlier bundle at `out` is replaced; anything else there is a UserError.
+    name, `left_out` traces of our own requests. An earlier bundle at `out` is replaced; anything else there is a
+    UserError.
     """
     check_place(out)
     chosen = redactor or (Redactor() if privacy == "redacted" else None)
     expires = end_ns + LOCAL_TTL_NS if privacy == "local" else None
     manifest = Manifest(start_ns=start_ns, end_ns=end_ns, privacy=privacy, notes=notes or [], expires_ns=expires)
     with _temporary(out) as folder:
-        writing = _Writing(Spool(spool, Losses(losses), limits), folder, services, chosen)
+        writing = _Writing(Spool(spool, Losses(losses), limits, left_out), folder, services, chosen)
         writing.learn()
         manifest = writing.write(manifest)
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n")
@@ -99,7 +101,9 @@ class _Writing:
         """Let the redactor see everything before anything is written: a secret may show anywhere."""
         if self.redactor is None:
             return
-        again = Spool(self.spool.folder, Losses(), self.spool.limits)  # its losses are counted when writing
+        again = Spool(
+            self.spool.folder, Losses(), self.spool.limits, self.spool.left_out
+        )  # its losses are counted when writing
         for payload in self.payloads:
             self.redactor.learn_payload(payload, again.body(payload.request_body), again.body(payload.answer_body))
         for kind, root in (*ROOTS.items(), ("open", "resourceSpans")):

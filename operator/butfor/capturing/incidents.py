@@ -22,7 +22,7 @@ def capture_play(
     """Write the bundle of an observation at `out`; an InfrastructureError where the play saw nothing at all.
 
     The time range is that of the requests that were sent. Answers the client did not get are no loss: they are
-    what the edges recorded. Requests that could not be sent are.
+    what the edges recorded. Requests that could not be sent are. Ready probes are our own requests and left out.
     """
     if not observation.started:
         raise InfrastructureError(f"nothing was captured: {observation.reason or 'the services did not start'}")
@@ -40,4 +40,5 @@ def capture_play(
         losses=[Loss(where="load", count=skipped, reason="requests that were not sent")] if skipped else [],
         notes=[f"captured from a play; {observation.sandbox}"] if observation.sandbox else ["captured from a play"],
         redactor=redactor,
+        left_out=frozenset(observation.probe_traces),
     )

@@ -22,6 +22,7 @@ from butfor.capturing.losses import Losses
 from butfor.evidence.requests import Payload
 
 Document = dict[str, Any]
+_SIGNALS = (("resourceSpans", "scopeSpans", "spans"), ("resourceLogs", "scopeLogs", "logRecords"))
 DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 
@@ -36,10 +37,12 @@ class Limits:
 
 
 class Spool:
-    """A spool folder, read once at the end of a capture."""
+    """A spool folder, read once at the end of a capture, without what belongs to the traces `left_out`."""
 
-    def __init__(self, folder: Path, losses: Losses, limits: Limits | None = None) -> None:
-        self.folder, self.losses = folder, losses
+    def __init__(
+        self, folder: Path, losses: Losses, limits: Limits | None = None, left_out: frozenset[str] = frozenset()
+    ) -> None:
+        self.folder, self.losses, self.left_out = folder, losses, left_out
         self.limits = limits or Limits()
 
     def documents(self, kind: str, root: str) -> Iterator[Document]:
@@ -47,7 +50,8 @@ class Spool:
         for name, line in self._lines(kind):
             found = self._parse(name, line)
             if found is not None and isinstance(found.get(root), list):
-                yield found
+                if without(found, self.left_out):
+                    yield found
             elif found is not None:
                 self.losses.add(name, f"a line without {root}")
 
@@ -64,7 +68,8 @@ class Spool:
                 self.losses.add(name, f"not a payload: {error.errors()[0]['msg']}")
                 continue
             found[payload.trace_id, payload.span_id, payload.role] = payload
-        return sorted(found.values(), key=lambda p: (p.start_ns, p.trace_id, p.span_id, p.role))
+        kept = (p for p in found.values() if p.trace_id not in self.left_out)
+        return sorted(kept, key=lambda p: (p.start_ns, p.trace_id, p.span_id, p.role))
 
     def facts(self, kind: str) -> list[Document]:
         """The objects of `<kind>-*.json`, e.g. `process`; in the order of their names."""
@@ -176,6 +181,19 @@ def spans_of(document: Document) -> Iterator[tuple[Document, Document]]:
         for scope_spans in _objects(resource_spans.get("scopeSpans")):
             for span in _objects(scope_spans.get("spans")):
                 yield resource if isinstance(resource, dict) else {}, span
+
+
+def without(document: Document, traces: frozenset[str]) -> bool:
+    """Take spans and log records of these traces out of a document; whether anything is left."""
+    if not traces:
+        return True
+    left = False
+    for resources, scopes, records in _SIGNALS:
+        for resource in _objects(document.get(resources)):
+            for scope in _objects(resource.get(scopes)):
+                scope[records] = [r for r in _objects(scope.get(records)) if r.get("traceId") not in traces]
+                left = left or bool(scope[records])
+    return left or "resourceMetrics" in document
 
 
 def attributes_of(holder: Document) -> dict[str, str]:
