@@ -36,6 +36,29 @@ def test_orders_that_cannot_be_are_findings_with_their_evidence() -> None:
     assert found["missing_parent"].evidence[1] == f"{trace}/{hexed('nobody', 16)}"
 
 
+def test_a_clients_own_traceparent_is_a_remote_parent_and_no_finding() -> None:
+    spans = [
+        span("a", "one", 1, 2, "client", kind="SERVER"),
+        span("a", "two", 3, 4, "client", kind="SERVER"),
+        span("a", "in", 3, 4, "two"),
+        span("b", "call", 1, 2, "client", kind="CLIENT"),
+        span("c", "first", 1, 9, "client", kind="SERVER"),
+        span("c", "sent-by-first", 2, 3, "lost", kind="SERVER", service="other"),
+    ]
+    found = order(telemetry(spans).spans)
+    assert [f.evidence[0] for f in found.findings] == [
+        f"{hexed('b', 32)}/{hexed('call', 16)}", f"{hexed('c', 32)}/{hexed('sent-by-first', 16)}",
+    ]  # fmt: skip
+    remote = {
+        i
+        for i, is_remote in zip(
+            found.table["span_id"].to_pylist(), found.table["remote_parent"].to_pylist(), strict=True
+        )
+        if is_remote
+    }
+    assert remote == {hexed("one", 16), hexed("two", 16), hexed("first", 16)}
+
+
 def test_a_short_call_outside_its_caller_in_another_service_is_clock_skew() -> None:
     spans = [span("a", "call", 10, 20, kind="CLIENT"), span("a", "serve", 2, 6, "call", service="other")]
     assert kinds(spans) == ["clock_skew"]

@@ -26,8 +26,8 @@ def correlate(
 
     `source_roots`: absolute folders, as the processes saw them, that stand for the repository's root; those in the
     manifest are known already. `repository_files`: paths in the repository, by which files that its setup installed
-    into site-packages are known as its own. `spans` has `depth` and `parent_row` (a row of the same table, or -1)
-    beside the columns of SPANS.
+    into site-packages are known as its own. `spans` has `depth`, `parent_row` (a row of the same table, or -1) and
+    `remote_parent` (its parent is a client's that was never captured) beside the columns of SPANS.
     """
     sources = Sources.known(telemetry.bundle.manifest, source_roots, repository_files)
     spans = order(telemetry.spans)

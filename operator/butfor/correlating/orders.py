@@ -56,10 +56,12 @@ def order(spans: pa.Table) -> Ordered:
     parent_kept, cycle_findings = _uncycled(parent, ids)
     findings += cycle_findings
     depth = _depths(parent_kept)
-    findings += _missing(ids, table, missing)
+    remote = _remote(table, missing, start, trace)
+    findings += _missing(ids, table, missing & ~remote)
     findings += _impossible(table, ids, parent_kept, start, end, unfinished)
     table = table.append_column("depth", pa.array(depth, pa.int32()))
     table = table.append_column("parent_row", pa.array(parent_kept))
+    table = table.append_column("remote_parent", pa.array(remote))
     return Ordered(table, ids, parent_kept, depth, start, end, unfinished, trace, findings)
 
 
@@ -163,6 +165,27 @@ def _depths(parent: Rows) -> Rows:
         steps = steps + np.where(rows >= 0, steps[safe], 0)
         rows = np.where(rows >= 0, rows[safe], -1)
     return steps
+
+
+def _remote(table: pa.Table, missing: npt.NDArray[np.bool_], start: Rows, trace: Rows) -> npt.NDArray[np.bool_]:
+    """Spans whose parent is a client that was never captured: requests from outside that brought a `traceparent`.
+
+    A request that another captured service may have sent (one with a span in the trace before it) is not among
+    them: there the sender's span was lost, which is a finding.
+    """
+    service = _codes(table["service"].combine_chunks())
+    first = np.lexsort((start, trace))
+    traces, at = np.unique(trace[first], return_index=True)
+    leader = np.zeros(trace.max(initial=-1) + 1, dtype=np.int64)
+    leader[traces] = first[at]
+    ahead = start[leader[trace]]
+    rest = service != service[leader[trace]]
+    follower = np.full(len(leader), np.iinfo(np.int64).max)
+    np.minimum.at(follower, trace[rest], start[rest])
+    sender = np.where(rest, ahead, follower[trace])
+    inbound = np.asarray(pc.is_in(table["kind"], value_set=pa.array(["SERVER", "CONSUMER"])))
+    remote: npt.NDArray[np.bool_] = missing & inbound & ~(sender < start)
+    return remote
 
 
 def _missing(ids: pa.Array, table: pa.Table, missing: npt.NDArray[np.bool_]) -> list[Finding]:

@@ -57,6 +57,10 @@ def explain(
 def _chosen(
     requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom | None, reasons: list[str]
 ) -> Group | None:
+    if symptom and symptom.trace:
+        found = _of_trace(requests, found, symptom.trace, reasons)
+        if not found:
+            return None
     if not found:
         reasons.append(_nothing(requests, symptom))
         return None
@@ -69,6 +73,17 @@ def _chosen(
         said = f"explains the most frequent failure, {_named(group)}"
         reasons += [f"{said}; others: {_all_named(others)}"] if others else []
     return group
+
+
+def _of_trace(requests: list[RequestSeen], found: list[Group], trace: str, reasons: list[str]) -> list[Group]:
+    """The groups that a request of this trace belongs to; else the reason why there is none."""
+    of_trace = {i for i, request in enumerate(requests) if request.span.startswith(f"{trace}/")}
+    if not of_trace:
+        reasons.append(f"no request of trace {trace} was captured")
+    chosen = [group for group in found if of_trace.intersection(group.members)]
+    if of_trace and not chosen:
+        reasons.append(f"no request of trace {trace} failed")
+    return chosen
 
 
 def _nothing(requests: list[RequestSeen], symptom: Symptom | None) -> str:
