@@ -19,6 +19,10 @@ system: ## check that the system packages are there (prints the line that root m
 	@command -v uv >/dev/null || $(MAKE) --no-print-directory .tools/bin/uv
 	@$$(command -v uv || echo .tools/bin/uv) sync --quiet --frozen --all-extras --all-packages --python $(PYTHON) && touch $@
 
+.PHONY: demo
+demo: .venv/.ready ## break a small shop, capture it live, and prove which commit broke it (out/demo)
+	@$(RUN)butfor demo
+
 .PHONY: test
 test: .venv/.ready ## every test, those that start services included
 	@$(RUN)pytest -q -n 2
