@@ -176,7 +176,9 @@ def test_a_downstream_that_fails_at_both_is_no_code_change_and_its_healthy_answe
     assert not found.reproduced
     assert found.reason.startswith("good fails too")
     assert (found.bad_runs, found.bad_failures, found.good_runs, found.good_failures) == (2, 2, 2, 2)
-    healed = interventions.healthy_downstreams(done.runner, timelines, telemetry)
-    assert healed is not None
-    outcome = healed.run(Tree(revision=world.shas[3]))
+    panel = interventions.downstreams(done.runner, timelines, telemetry)
+    assert panel is not None
+    assert [(one.service, one.key) for one in panel.knobs] == [("till", "GET /charge/<*>")]
+    outcome = panel.turned(panel.knobs).run(Tree(revision=world.shas[3]))
     assert outcome.judgement == "good", outcome.reason
+    assert panel.turned([]).run(Tree(revision=world.shas[3])).judgement == "bad"

@@ -126,3 +126,5 @@ class Observation(Frozen):
     """What was left out, e.g. that a service ran without injection."""
     probe_traces: list[str] = []
     """Trace ids of the ready probes: requests of ours, not of any client."""
+    stub_calls: dict[str, dict[str, int]] = {}
+    """Per stubbed downstream, how often each call (`METHOD target bodyhash`) was made."""

@@ -1,50 +1,142 @@
-"""Interventions other than on code: run where both revisions fail, or where configuration differs too."""
+"""Interventions other than on code: run where both revisions fail, or where configuration differs too.
+
+Of each kind everything is set to its healthy value at bad. Where that heals, delta debugging finds the fewest things
+that do; these are run again, and then the other way round: at good, with only their faulty values.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from butfor.evidence.graphs import Prediction
+from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Tree
 from butfor.investigating.analyses import Analysis, History
 from butfor.patching import Intervention, intervene
-from butfor.reproducing import LocalRunner, Reproduced
+from butfor.patching.ddmin import ddmin
+from butfor.reproducing import Reproduced
 from butfor.reproducing.assembling import GOOD
-from butfor.reproducing.interventions import healthy_downstreams, lifted_limits
+from butfor.reproducing.interventions import Knob, Panel, downstreams, limits, variables
+
+REPEATS, MOST_REPEATS = 3, 20
+MISSED = 0.01
+"""A failure that shows now and then counts as gone after so many runs that all would miss it this seldom."""
+Watch = Callable[[str], None]
 
 
 def fails_at_both(found: Reproduced) -> bool:
-    """Whether the failure is there at good and bad alike, every time: then no commit between them is to blame."""
+    """Whether the failure is there at good and bad alike: then no commit between them is to blame."""
     counts = found.reproduction
-    return (
-        found.runner is not None
-        and counts.bad_runs > 0
-        and counts.bad_failures == counts.bad_runs
-        and counts.good_failures == counts.good_runs > 0
-    )
+    return found.runner is not None and not counts.reproduced and min(counts.bad_failures, counts.good_failures) > 0
 
 
-def beyond_code(runner: LocalRunner, analysis: Analysis, history: History) -> list[Intervention]:
+def beyond_code(
+    found: Reproduced, analysis: Analysis, history: History, watch: Watch, deadline: float
+) -> list[Intervention]:
     """Set downstream answers and limits to their healthy values at bad, and back again at good."""
-    telemetry = analysis.timelines.telemetry
-    tried = []
-    for kind, name, healing in (
-        (
-            "Dependency",
-            "the downstream's healthy answers put back",
-            healthy_downstreams(runner, analysis.timelines, telemetry),
-        ),
-        ("Resource", "the limit lifted", lifted_limits(runner)),
-    ):
-        if healing is not None:
-            faulty_tree = Tree(revision=history.good, label=GOOD)
-            tree = Tree(revision=history.bad, label="bad")
-            tried.append(intervene(kind, name, healing, tree, faulty=runner, faulty_tree=faulty_tree))  # type: ignore[arg-type]
-    return tried
+    assert found.runner is not None
+    telemetry, good = analysis.timelines.telemetry, Tree(revision=history.good, label=GOOD)
+    panels = [downstreams(found.runner, analysis.timelines, telemetry), limits(found.runner)]
+    rate = found.reproduction.bad_failures / max(1, found.reproduction.bad_runs)
+    return [
+        _Attempt(panel.learned(good), history, repeats_for(rate), watch, deadline).tried()
+        for panel in panels
+        if panel is not None
+    ]
 
 
-def configuration(runner: LocalRunner, history: History) -> Intervention | None:
-    """Run bad's code with good's environment, and good's code with bad's; None where the two do not differ."""
-    if all(service.good_environment in (None, service.environment) for service in runner.services):
+def configuration(found: Reproduced, history: History, watch: Watch, deadline: float) -> Intervention | None:
+    """Run bad's code with good's values, and good's code with bad's; None where the two do not differ."""
+    panel = variables(found.runner) if found.runner is not None else None
+    if panel is None:
         return None
-    return intervene(
-        "ConfigChange", "the environment of the good revision", runner, Tree(revision=history.bad, label=GOOD),
-        faulty=runner, faulty_tree=Tree(revision=history.good, label="good code, bad environment"),
-    )  # fmt: skip
+    return _Attempt(panel, history, repeats_for(found.reproduction.rate), watch, deadline).tried()
+
+
+def decides(tried: Intervention | None) -> bool:
+    """Whether configuration alone is to blame: good's code fails with the same values.
+
+    Where good's code is well with them, a commit tells good from bad under one environment, and is looked for.
+    """
+    return tried is not None and bool(tried.healed) and tried.returned is not False
+
+
+def repeats_for(rate: float) -> int:
+    """How many runs must all be well until a failure seen in this share of runs counts as gone."""
+    if rate >= 1 or rate <= 0:
+        return REPEATS
+    return min(MOST_REPEATS, max(REPEATS, math.ceil(math.log(MISSED) / math.log(1 - rate))))
+
+
+@dataclass
+class _Attempt:
+    """One kind of intervention under way."""
+
+    panel: Panel
+    history: History
+    repeats: int
+    watch: Watch
+    deadline: float
+
+    def tried(self) -> Intervention:
+        """All of it, then the fewest things that heal, both ways round."""
+        panel = self.panel
+        whole = self._intervened(panel.knobs, back=len(panel.knobs) == 1)
+        if not whole.healed or len(panel.knobs) == 1:
+            return whole
+        least = ddmin(panel.knobs, self._heals)
+        return self._intervened(least, back=True)
+
+    def _intervened(self, knobs: list[Knob], *, back: bool) -> Intervention:
+        panel = self.panel
+        done = intervene(
+            panel.kind, panel.name, panel.turned(knobs), self._bad(),
+            faulty=panel.opposite(knobs) if back else None, faulty_tree=Tree(revision=self.history.good, label=GOOD),
+            repeats=self.repeats, parts=[one.label for one in knobs],
+            service=knobs[0].service if len({one.service for one in knobs}) == 1 else "",
+        )  # fmt: skip
+        said = {True: "heals", False: "does not heal", None: "cannot tell"}[done.healed]
+        self.watch(f"{panel.name} ({'; '.join(done.parts[:3])}): {said}")
+        return done
+
+    def _heals(self, knobs: list[Knob]) -> Judgement:
+        """`good` where every run is; one run does where the failure shows each time."""
+        runner = self.panel.turned(knobs)
+        for _ in range(1 if self.repeats == REPEATS else self.repeats):
+            if time.monotonic() > self.deadline:
+                return "unknown"
+            judgement = runner.run(self._bad()).judgement
+            if judgement != "good":
+                return judgement
+        return "good"
+
+    def _bad(self) -> Tree:
+        return Tree(revision=self.history.bad, label="bad")
+
+
+def marked(analysis: Analysis, interventions: list[Intervention]) -> Analysis:
+    """The analysis with the slice's predictions confirmed or refuted, as far as these runs tested them."""
+    predictions = [_marked(one, interventions) for one in analysis.cut.predictions]
+    return replace(analysis, cut=analysis.cut.model_copy(update={"predictions": predictions}))
+
+
+def _marked(prediction: Prediction, interventions: list[Intervention]) -> Prediction:
+    done = next((one for one in interventions if one.kind == prediction.outcome), None)
+    if done is None or done.healed is None:
+        return prediction
+    if not done.healed:
+        return prediction.model_copy(update={"confirmed": False})
+    concerned = any(_names(prediction.node, part) for part in done.parts)
+    return prediction.model_copy(update={"confirmed": True}) if concerned else prediction
+
+
+def _names(node: str, part: str) -> bool:
+    """Whether a node (`kind:service...`) is of the service that a part (`service: what`) names."""
+    service, _, what = part.partition(": ")
+    place = node.partition(":")[2]
+    if node.startswith("config:"):
+        return place == f"{service}:environment:{what.removeprefix('$')}"
+    return place.startswith((f"{service}:", f"{service}/"))

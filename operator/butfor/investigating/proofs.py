@@ -13,9 +13,9 @@ from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
-from butfor.patching import PatchCandidate, Proof, counterfactual, minimise
+from butfor.patching import Intervention, PatchCandidate, Proof, claims, counterfactual, deciding, minimise
 from butfor.ports.benches import Bench
-from butfor.reproducing import LocalRunner, Workshop, reproduce
+from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce
 from butfor.reproducing import files as repro_files
 from butfor.verifying import verify
 
@@ -39,7 +39,7 @@ class Trial:
     def conduct(self) -> None:
         """Run the stages in order; each stops the way where it cannot tell."""
         runner = self.reproduce()
-        if runner is None or self.is_configuration(runner):
+        if runner is None or self.is_configuration():
             return
         culprit = self.bisect(runner)
         if culprit is None:
@@ -61,8 +61,8 @@ class Trial:
         report = found.reproduction
         if not report.reproduced or found.runner is None:
             self.clock.progress.note(f"not reproduced: {report.reason}")
-            if found.runner is not None and outcomes.fails_at_both(found):
-                self.intervene(found.runner)
+            if outcomes.fails_at_both(found):
+                self.intervene(found)
             return None
         self.clock.progress.note(
             f"bad failed in {report.bad_failures} of {report.bad_runs} runs, good in {report.good_failures} of"
@@ -71,18 +71,31 @@ class Trial:
         repro_files.write(report, found.runner, self.question.out / "repro", good=history.good, bad=history.bad)
         return found.runner
 
-    def intervene(self, runner: LocalRunner) -> None:
+    def intervene(self, found: Reproduced) -> None:
         """Where both revisions fail: what heals it, if not code."""
         with self.clock.stage("intervene"):
-            self.findings.interventions += outcomes.beyond_code(runner, self.analysis, self.history)
+            self._note(outcomes.beyond_code(
+                found, self.analysis, self.history, self.clock.progress.note, self._deadline(SHARE_OF_BISECTION)
+            ))  # fmt: skip
 
-    def is_configuration(self, runner: LocalRunner) -> bool:
-        """Whether good's environment alone heals bad; then no commit needs to be looked for."""
+    def is_configuration(self) -> bool:
+        """Whether good's configuration alone heals bad; then no commit needs to be looked for."""
+        found = self.findings.reproduced
+        if found is None:
+            return False
         with self.clock.stage("intervene"):
-            tried = outcomes.configuration(runner, self.history)
-        if tried is not None:
-            self.findings.interventions.append(tried)
-        return tried is not None and bool(tried.healed)
+            until = self._deadline(SHARE_OF_BISECTION)
+            tried = outcomes.configuration(found, self.history, self.clock.progress.note, until)
+        self._note([tried] if tried else [])
+        return outcomes.decides(tried)
+
+    def _note(self, tried: list[Intervention]) -> None:
+        """Keep what was tried, what it supports, and which predictions it confirms or refutes."""
+        self.findings.interventions += tried
+        found = deciding(tried)
+        if found is not None:
+            self.findings.counterfactual = claims(found)
+        self.findings.analysis = self.analysis = outcomes.marked(self.analysis, tried)
 
     def bisect(self, runner: LocalRunner) -> str | None:
         """The culprit, or None."""

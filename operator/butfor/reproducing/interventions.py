@@ -1,50 +1,226 @@
-"""The same reproduction with one thing set to its healthy value: a downstream's answers, a limit, the environment.
+"""The same reproduction with single things set to their healthy values: a downstream's answers, a limit, a variable.
 
-Each returns a runner, which is then run at bad by whoever decides the outcome; None where there is nothing to set.
-A tree labelled `good` (assembling.GOOD) runs with `good_environment`: that is the configuration's intervention.
+A panel has one knob per thing; turned, its value is the healthy one. What follows from the runs is for whoever decides
+the outcome. A tree labelled `good` (assembling.GOOD) runs with `good_environment`.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from butfor.evidence import names
 from butfor.evidence.plays import StubAnswer
+from butfor.evidence.reproductions import Expectation
+from butfor.evidence.runs import Tree
+from butfor.evidence.services import ServiceDescription
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import Timelines
+from butfor.evidence.verdicts import Outcome
 from butfor.reproducing.downstreams import Calls, healed
+from butfor.reproducing.learning import Lesson
 from butfor.reproducing.runners import LocalRunner
 
+Answers = Mapping[str, list[StubAnswer]]
+"""Per downstream its answers, in order."""
+LATE_FACTOR, LATE_S = 3.0, 0.1
+_ULIMIT = re.compile(r"\bulimit((?:[ \t]+-[A-Za-z]+)+)[ \t]+(\d+)")
 
-def healthy_downstreams(runner: LocalRunner, timelines: Timelines, telemetry: Telemetry) -> LocalRunner | None:
-    """Replace the services that are not under suspicion by stubs that answer the failing requests as in health.
 
-    Each call of a failing request gets the answer (and the delay) of the healthy call that is most like it; what
-    a failing request called no more gets the healthy calls' answers as they were. Healthy requests keep theirs.
+@dataclass(frozen=True)
+class Knob:
+    """One thing that can be set to its healthy value: whose it is, which, and how it is told to a person."""
+
+    service: str
+    key: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Things of one kind. `make(runner, knobs)` is the runner with these healthy and all others as they were."""
+
+    kind: Outcome
+    name: str
+    runner: LocalRunner
+    knobs: list[Knob]
+    make: Callable[[LocalRunner, Sequence[Knob]], LocalRunner] = field(repr=False)
+
+    def turned(self, knobs: Sequence[Knob]) -> LocalRunner:
+        """Return the runner with these things healthy, the others faulty."""
+        return self.make(self.runner, knobs)
+
+    def opposite(self, knobs: Sequence[Knob]) -> LocalRunner:
+        """Return the runner with these things faulty, the others healthy (a configuration's at the good tree)."""
+        if self.kind == "ConfigChange":
+            return self.turned(knobs)
+        return self.turned([one for one in self.knobs if one not in knobs])
+
+    def learned(self, good: Tree) -> Panel:
+        """Return the panel, judged by what good answers where everything is healthy.
+
+        For a failure that good shows too: what it answers in health can only be seen with the cause gone. Where good
+        is not well even so, what was expected before stays.
+        """
+        lesson = Lesson(self.turned(self.knobs))
+        for _ in range(2):
+            lesson.show(good, lesson.good)
+        failed = {a.id for shown in lesson.good for a in shown.outcome.answers if a.as_failure}
+        fresh = {one.id: one for one in lesson.learn() if _well(one) and one.id not in failed}
+        kept = [one for one in self.runner.expected if one.id not in fresh]
+        return replace(self, runner=self.runner.variant(expected=[*kept, *fresh.values()]))
+
+
+def _well(one: Expectation) -> bool:
+    return one.role == "failing" and isinstance(one.status, int) and one.status < 400
+
+
+def downstreams(runner: LocalRunner, timelines: Timelines, telemetry: Telemetry) -> Panel | None:
+    """Return a knob per call that failing requests made to services not under suspicion; None without such calls.
+
+    A turned call gets the answer (and the delay) of the healthy call that is most like it; what a failing request
+    did not come to call gets the healthy calls' answers as they were. Healthy requests keep theirs.
     """
     own = runner.suspects | {runner.predicate.service}
-    names = frozenset(one.name for one in runner.services) - own
-    calls = Calls(telemetry, names, runner.workshop.scratch / "bodies" / "healthy")
+    others = frozenset(one.name for one in runner.services) - own
+    calls = Calls(telemetry, others, runner.workshop.scratch / "bodies" / "healthy")
     healthy = calls.stubs([timelines.requests[index] for index in timelines.healthy])
-    stubs: dict[str, dict[str, list[StubAnswer]]] = {}
-    for request in runner.parts.requests:
-        asked = calls.stubs([timelines.requests[int(request.id[1:])]])
-        stubs[request.id] = _healed(asked, healthy) if request.role == "failing" else asked
-    failing = [stubs[one.id] for one in runner.parts.requests if one.role == "failing"]
-    if not healthy or not any(failing):
+    requests = runner.parts.requests
+    asked = {one.id: calls.stubs([timelines.requests[int(one.id[1:])]]) for one in requests}
+    failing = [asked[one.id] for one in requests if one.role == "failing"]
+    knobs = _call_knobs(failing, healthy)
+    if not knobs:
         return None
-    kept = [one for one in runner.parts.requests if one.service not in healthy]
-    changed = {"requests": kept, "stubs": stubs, "stubbed": sorted(healthy)}
-    return runner.variant(parts=runner.parts.model_copy(update=changed))
+    stubbed = sorted({name for answers in [healthy, *asked.values()] for name in answers})
+
+    def make(base: LocalRunner, turned: Sequence[Knob]) -> LocalRunner:
+        keys = {(one.service, one.key) for one in turned}
+        stubs = {
+            one.id: _answered(asked[one.id], healthy, keys) if one.role == "failing" else dict(asked[one.id])
+            for one in requests
+        }
+        kept = [one for one in requests if one.service not in stubbed]
+        changed = {"requests": kept, "stubs": stubs, "stubbed": stubbed}
+        return base.variant(parts=base.parts.model_copy(update=changed))
+
+    return Panel("Dependency", "the downstream's healthy answer put back", runner, knobs, make)
 
 
-def _healed(asked: dict[str, list[StubAnswer]], healthy: dict[str, list[StubAnswer]]) -> dict[str, list[StubAnswer]]:
-    """Return the calls with healthy answers, and after them the healthy calls themselves."""
+def _call_knobs(failing: Sequence[Answers], healthy: Answers) -> list[Knob]:
+    """Return one knob per service, method and normal form of the target, where a healthy answer is known."""
+    found: dict[tuple[str, str], Knob] = {}
+    for answers in failing:
+        for name, every in answers.items():
+            for one in every:
+                best = healed(one, healthy.get(name, []))
+                if best is not None:
+                    said = f"{name}: {one.method} {one.target[:80]} {_said(one, best)}"
+                    found.setdefault((name, _key(one)), Knob(name, _key(one), said))
+    return list(found.values())
+
+
+def _key(one: StubAnswer) -> str:
+    return f"{one.method} {names.target(one.target)}"
+
+
+def _said(captured: StubAnswer, best: StubAnswer) -> str:
+    how = captured.ended or str(captured.status)
+    if captured.ended == "timeout":
+        how = "never answered"
+    if captured.ended is None and captured.delay_s > max(LATE_FACTOR * best.delay_s, best.delay_s + LATE_S):
+        how += f" after {captured.delay_s:.2f} s"
+        return f"({how}, in health {best.status} after {best.delay_s:.2f} s)"
+    if captured.status == best.status and captured.ended is None:
+        return f"({how}, as in health, but with another answer)"
+    return f"({how}, in health {best.status})"
+
+
+def _answered(asked: Answers, healthy: Answers, turned: set[tuple[str, str]]) -> dict[str, list[StubAnswer]]:
+    """Return a failing request's calls, the turned ones healed, and after them what is answered in health."""
     result = {}
-    for name, answers in healthy.items():
-        alike = [healed(one, answers) for one in asked.get(name, [])]
-        result[name] = [one for one in alike if one is not None] + answers
+    for name in {**asked, **healthy}:
+        mine = [(one, (name, _key(one)) in turned) for one in asked.get(name, [])]
+        faulty = {_key(one) for one, heals in mine if not heals}
+        alike = [healed(one, healthy.get(name, [])) or one if heals else one for one, heals in mine]
+        # what is left faulty must stay so, however often it is asked
+        result[name] = alike + [one for one in healthy.get(name, []) if _key(one) not in faulty]
     return result
 
 
-def lifted_limits(runner: LocalRunner) -> LocalRunner | None:
-    """Run every service without the limits that its description (or its `run`, by `ulimit`) sets."""
-    limited = [one for one in runner.services if one.limits or "ulimit" in one.run]
-    return runner.variant(parts=runner.parts.model_copy(update={"lift_limits": True})) if limited else None
+def limits(runner: LocalRunner) -> Panel | None:
+    """Return a knob per limit that a description (or its `run`, by `ulimit`) sets; None where there is none."""
+    knobs = [
+        knob for one in runner.services if one.name not in runner.parts.stubbed for knob in _limit_knobs(one)
+    ]  # fmt: skip
+
+    def make(base: LocalRunner, turned: Sequence[Knob]) -> LocalRunner:
+        keys = {(one.service, one.key) for one in turned}
+        return base.variant(
+            services=[_lifted(one, {k for name, k in keys if name == one.name}) for one in base.services]
+        )
+
+    return Panel("Resource", "the limit lifted", runner, knobs, make) if knobs else None
+
+
+def _limit_knobs(one: ServiceDescription) -> list[Knob]:
+    found = [Knob(one.name, key, f"{one.name}: {key} {value}") for key, value in sorted(one.limits.items())]
+    for match in _ULIMIT.finditer(one.run):
+        letter = re.sub(r"[HS\s-]", "", match[1])[-1:]
+        if letter:
+            found.append(Knob(one.name, f"-{letter}", f"{one.name}: ulimit -{letter} {match[2]}"))
+    return list({knob.key: knob for knob in found}.values())
+
+
+def _lifted(one: ServiceDescription, keys: set[str]) -> ServiceDescription:
+    """Return the service without these limits; `ulimit` of the lifted ones then does nothing, in child shells too."""
+    kept = {key: value for key, value in one.limits.items() if key not in keys}
+    letters = "".join(sorted(key[1:] for key in keys if key.startswith("-")))
+    off = (
+        f'ulimit() {{ local a; for a in "$@"; do case "$a" in -*[{letters}]*) return 0;; esac; done;'
+        ' builtin ulimit "$@"; }; export -f ulimit\n'
+    )
+    return one.model_copy(update={"limits": kept, "run": off + one.run if letters else one.run})
+
+
+def variables(runner: LocalRunner) -> Panel | None:
+    """Return a knob per variable whose value differs between good and bad; None where none does.
+
+    Turned knobs have good's value at bad; at a tree labelled `good` they, and only they, have bad's. Values are not
+    told: environments hold secrets.
+    """
+    knobs = [
+        Knob(one.name, name, f"{one.name}: ${name}") for one in runner.services for name in changed_variables(one)
+    ]  # fmt: skip
+
+    def make(base: LocalRunner, turned: Sequence[Knob]) -> LocalRunner:
+        keys = {(one.service, one.key) for one in turned}
+        return base.variant(
+            services=[_exchanged(one, {k for name, k in keys if name == one.name}) for one in base.services]
+        )
+
+    return (
+        Panel("ConfigChange", "the configuration of the good revision put back", runner, knobs, make) if knobs else None
+    )
+
+
+def changed_variables(one: ServiceDescription) -> list[str]:
+    """Return the names of variables that good and bad set differently."""
+    if one.good_environment is None:
+        return []
+    good, bad = one.good_environment, one.environment
+    return sorted(name for name in {*good, *bad} if good.get(name) != bad.get(name))
+
+
+def _exchanged(one: ServiceDescription, keys: set[str]) -> ServiceDescription:
+    if not keys or one.good_environment is None:
+        return one
+    good, bad = one.good_environment, one.environment
+    return one.model_copy(
+        update={"environment": _with(bad, good, keys), "good_environment": _with(good, bad, keys)}
+    )  # fmt: skip
+
+
+def _with(base: Mapping[str, str], other: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+    """Return `base` with the named variables as `other` has them, unset where it has none."""
+    return {k: v for k, v in base.items() if k not in keys} | {k: other[k] for k in sorted(keys) if k in other}

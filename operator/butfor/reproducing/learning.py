@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from butfor.errors import InconclusiveError
+from butfor.evidence import names
 from butfor.evidence.plays import Observation, Plan
 from butfor.evidence.reproductions import Expectation
 from butfor.evidence.runs import RunOutcome, Tree
@@ -26,6 +29,8 @@ class Shown:
     """Per failing request id, how long each answer took."""
     visible: bool = False
     """Whether the service's own log shows the exception (so that it can be seen without injection)."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """How often each call of a stubbed downstream was made: `NAME METHOD target bodyhash`."""
 
 
 @dataclass
@@ -75,10 +80,62 @@ class Lesson:
         )
         return bad - good
 
+    def otherwise(self) -> str:
+        """Return a call of a stubbed downstream that good makes and bad does not, or less often; else nothing.
+
+        What the downstream would answer to it was not captured. Bodies count only where bad sends the same ones
+        in each run, and numbers of calls only where requests are sent in order.
+        """
+        bad, good = ([shown.asked for shown in runs] for runs in (self.bad, self.good))
+        if not good or not bad:
+            return ""
+        form = next((one for one in _FORMS if _alike(bad, one)), _normal)
+        most, mine = _most(bad, form), _most(good, form)
+        counted = self.runner.parts.way != "load"
+        return next((call for call, n in mine.items() if n > most.get(call, 0) and (counted or call not in most)), "")
+
+    def fails_at_good(self) -> bool:
+        """Tell whether good answers a failing request with an error of any kind."""
+        answers = [answer for shown in self.good for answer in shown.outcome.answers if answer.role == "failing"]
+        return any(one.as_failure or not isinstance(one.status, int) or one.status >= 500 for one in answers)
+
     def _why(self, name: str, known: set[str]) -> str:
         if name not in known:
             return "good does not answer it alike each time, or good and bad answer it with different statuses"
         return "it did not fail as captured at bad, or at good too"
+
+
+def _as_sent(call: str) -> str:
+    return call
+
+
+def _without_body(call: str) -> str:
+    return " ".join(call.split(" ")[:3])
+
+
+def _normal(call: str) -> str:
+    service, method, target = call.split(" ")[:3]
+    return f"{service} {method} {names.target(target)}"
+
+
+_FORMS = (_as_sent, _without_body, _normal)
+
+
+def _alike(runs: list[dict[str, int]], form: Callable[[str], str]) -> bool:
+    """Tell whether what the first run called, the others called too: nothing in it is made up anew each time."""
+    first, *others = ({form(call) for call in run} for run in runs)
+    return all(first <= other for other in others)
+
+
+def _most(runs: list[dict[str, int]], form: Callable[[str], str]) -> dict[str, int]:
+    """Return the most that each call was made in any run."""
+    result: dict[str, int] = {}
+    for run in runs:
+        counted: Counter[str] = Counter()
+        for call, n in run.items():
+            counted[form(call)] += n
+        result = {call: max(result.get(call, 0), counted[call]) for call in {**result, **counted}}
+    return result
 
 
 def show(runner: LocalRunner, tree: Tree, *, healthy: bool = True) -> Shown:
@@ -91,8 +148,9 @@ def show(runner: LocalRunner, tree: Tree, *, healthy: bool = True) -> Shown:
             return Shown(RunOutcome(judgement="unknown", reason=f"does not start: {error}", started=False), {}, {})
         outcome = runner.judged(observation, plan)
         return Shown(
-            outcome, expectations.said(observation), _seconds(observation), _visible(runner, observation, plan)
-        )
+            outcome, expectations.said(observation), _seconds(observation), _visible(runner, observation, plan),
+            {f"{name} {call}": n for name, calls in observation.stub_calls.items() for call, n in calls.items()},
+        )  # fmt: skip
 
 
 def _seconds(observation: Observation) -> dict[str, list[float]]:

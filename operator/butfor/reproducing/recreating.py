@@ -29,6 +29,9 @@ MISSED = 0.001
 """A failure that shows now and then is repeated until a run of bad misses it with at most this probability."""
 LARGEST_REPEAT = 200
 SLOW_REPEAT = 3
+CHANCE = 0.01
+"""How likely it may be that runs of good and bad differ as they do where both fail equally often."""
+GOOD_TOO = "good fails too"
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,12 @@ class _Task:
             runner = runner or lesson.runner
             found = self._try(lesson)
             if not found:
-                return self._confirmed(lesson)
-            if found.startswith("good fails too") and self.both is None:
+                done = self._confirmed(lesson)
+                if done.reproduction.reproduced:
+                    return done
+                found = f"{GOOD_TOO if done.reproduction.good_failures else 'seldom'}: {done.reproduction.reason}"
+                self.slowness = None
+            if found.startswith(GOOD_TOO) and self.both is None:
                 self.both = lesson
             self.notes.append(f"{parts.way}{' with stubs' if parts.stubbed else ''}: {found}")
             why = found if _rank(found) > _rank(why) else why
@@ -179,12 +186,22 @@ class _Task:
             shown = lesson.show(self.good, lesson.good)
             if not shown.said:
                 return _why_not(shown, "good is not answered")
-        if not lesson.failing_ids():
-            return "good fails too"
+        why = self._why_both(lesson)
+        if why:
+            return why
         self.notes += lesson.apply()
         if not any(one.role == "failing" for one in lesson.runner.parts.requests):
             return "good does not answer the failing requests alike each time"
         return ""
+
+    @staticmethod
+    def _why_both(lesson: Lesson) -> str:
+        """Return why good cannot be told from bad; a call that was not captured must not speak against good."""
+        call = lesson.otherwise() if lesson.fails_at_good() else ""
+        if call:
+            called = " ".join(call.split(" ")[:3])
+            return f"good makes a call that bad did not, and what it would be answered is not known: {called}"
+        return "" if lesson.failing_ids() else GOOD_TOO
 
     def _try_slow(self, lesson: Lesson) -> str:
         """Measure interleaved runs of good and bad, and set the limit between them."""
@@ -197,6 +214,8 @@ class _Task:
                     return _why_not(shown, f"{tree.label} is not answered")
         self.slowness = _slowness(lesson)
         if not slownesses.is_slower(self.slowness):
+            if min(self.slowness.good_s, self.slowness.bad_s) > (self.predicate.slower_than_s or 0.0):
+                return f"{GOOD_TOO}: both take as long as was captured"
             return f"bad is not slower than good (ratio {self.slowness.ratio:.2f}, p {self.slowness.p_value:.3f})"
         self.predicate = self.predicate.model_copy(update={"slower_than_s": self.slowness.threshold_s})
         lesson.runner = lesson.runner.variant(predicate=self.predicate)
@@ -269,7 +288,7 @@ class _Task:
         if runner is not None and (fails < len(bad) or good_fails):
             reason = f"bad failed in {fails} of {len(bad)} runs, good in {good_fails} of {len(good)}"
         return Reproduction(
-            reproduced=runner is not None and fails > good_fails, reason=reason,
+            reproduced=runner is not None and _tells_apart(fails, len(bad), good_fails), reason=reason,
             parts=runner.parts if runner else None, predicate=self.predicate,
             expected=list(runner.expected) if runner else [], bad_runs=len(bad), bad_failures=fails,
             good_runs=len(good), good_failures=good_fails, rate=fails / len(bad) if bad else 0.0,
@@ -277,6 +296,17 @@ class _Task:
             sandbox=self.workshop.bench.sandbox.describe(), runs=runner.runs if runner else 0,
             seconds=time.monotonic() - self.begin, notes=list(dict.fromkeys(self.notes)),
         )  # fmt: skip
+
+
+def _tells_apart(fails: int, runs: int, good_fails: int) -> bool:
+    """Tell whether bad fails and good does not, more clearly than chance would have it (Fisher's exact test).
+
+    As many runs of good as of bad. A good revision that fails too is never told apart: one failing run is what
+    judges a revision later.
+    """
+    if good_fails or not fails:
+        return False
+    return fails == runs or math.comb(runs, fails) / math.comb(2 * runs, fails) <= CHANCE
 
 
 def _for_healthy(dropped: Sequence[PlannedRequest], rest: Sequence[PlannedRequest]) -> list[PlannedRequest]:
@@ -323,7 +353,7 @@ def _why_not(shown: Shown, default: str) -> str:
 
 def _rank(reason: str) -> int:
     """Order reasons by how much they say: a way in which both revisions fail says most."""
-    return 2 if reason.startswith("good fails too") else 1 if ":" in reason or "ratio" in reason else 0
+    return 2 if reason.startswith(GOOD_TOO) else 1 if ":" in reason or "ratio" in reason else 0
 
 
 def _nothing(reason: str) -> Reproduced:
