@@ -16,6 +16,7 @@ from butfor.evidence.verdicts import Claim, ClaimLevel, Counterfactual, Outcome
 ORDER: tuple[Outcome, ...] = ("CodeChange", "ConfigChange", "Dependency", "Resource")
 """Where code tells good from bad under the same environment and downstreams, code is the cause: the others held at
 good too. Configuration comes next for the same reason."""
+MOST_PARTS = 4
 NO_COMMIT = "no commit is to blame: good and bad fail alike under the same conditions"
 
 
@@ -123,14 +124,28 @@ def deciding(results: Iterable[Intervention]) -> Intervention | None:
 
 def told(found: Intervention) -> str:
     """What was set, and what the runs then showed, in words."""
-    set_ = f": {'; '.join(found.parts[:4])}{' ...' if len(found.parts) > 4 else ''}" if found.parts else ""
-    said = f"{found.name}{set_}: set to its healthy value the failure is gone"
+    said = f"{_subject(found)}: the failure is gone"
     if found.healed_runs:
         said += f" in {found.healed_runs} of {found.healed_runs} runs of bad"
     if found.returned:
         count = found.judgements[found.healed_runs :].count("bad")
-        said += f"; with the faulty value good fails too, in {count} of {found.returned_runs}"
+        said += (
+            f"; {_FAULTY.get(found.kind, 'with the faulty value')} good fails too, in {count} of {found.returned_runs}"
+        )
     return said
+
+
+_FAULTY: dict[Outcome, str] = {
+    "ConfigChange": "with bad's value",
+    "Dependency": "with the answer as captured",
+    "Resource": "with the limit",
+}
+
+
+def _subject(found: Intervention) -> str:
+    more = len(found.parts) - MOST_PARTS
+    parts = "; ".join(found.parts[:MOST_PARTS]) + (f"; {more} more" if more > 0 else "")
+    return f"{found.name}, {parts}" if parts else found.name
 
 
 def claims(found: Intervention) -> Counterfactual:
@@ -139,11 +154,11 @@ def claims(found: Intervention) -> Counterfactual:
     return Counterfactual(
         transition=Claim(reason=NO_COMMIT),
         necessary=Claim(
-            method=f"{found.name} set to its healthy value at bad", held=found.healed, runs=found.healed_runs,
+            method=f"bad, {found.name}", held=found.healed, runs=found.healed_runs,
             reason="" if found.healed is not None else found.reason, details=found.parts,
         ),
         sufficient=Claim(
-            method=f"{found.name} set to its faulty value at good", held=found.returned, runs=len(back),
+            method=f"good, {_FAULTY.get(found.kind, 'with the faulty value')}", held=found.returned, runs=len(back),
             reason="" if found.returned is not None else found.reason or "not run", details=found.parts,
         ),
     )  # fmt: skip

@@ -83,7 +83,11 @@ def assemble(
             continue
         of = tree if service.name in suspects else Tree(revision=service.revision or service.bad or "HEAD")
         one = workshop.planned(service, of)
-        changed = {"environment": _environment(service, tree), "lift_limits": parts.lift_limits}
+        # the worktree is kept, but what is run in it is what this runner's description says
+        changed = {
+            "environment": _environment(service, tree), "lift_limits": parts.lift_limits, "run": service.run,
+            "prepare": service.prepare, "limits": {str(key): value for key, value in service.limits.items()},
+        }  # fmt: skip
         planned.append(one.model_copy(update=changed))
     once = _Once(workshop.scratch / "bodies" / "again")
     stubs = {name: [once(one) for one in answers] for name, answers in _stubs(parts, requests).items()}

@@ -99,6 +99,11 @@ class Lesson:
         answers = [answer for shown in self.good for answer in shown.outcome.answers if answer.role == "failing"]
         return any(one.as_failure or not isinstance(one.status, int) or one.status >= 500 for one in answers)
 
+    def always_fails_at_good(self) -> bool:
+        """Tell whether every failing request failed as captured in each run of good."""
+        answers = [answer for shown in self.good for answer in shown.outcome.answers if answer.role == "failing"]
+        return bool(answers) and all(one.as_failure for one in answers)
+
     def _why(self, name: str, known: set[str]) -> str:
         if name not in known:
             return "good does not answer it alike each time, or good and bad answer it with different statuses"

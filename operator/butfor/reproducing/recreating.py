@@ -121,12 +121,16 @@ class _Task:
     begin: float = field(default_factory=time.monotonic)
     slowness: Slowness | None = None
     both: Lesson | None = None
+    always_both: bool = False
+    """Whether a real way, without stubs, failed at good each time as it does at bad."""
 
     def work(self, ways: Iterator[PlanParts], timelines: Timelines) -> Reproduced:
         """Try the ways in turn; confirm the first that fails at bad and not at good."""
         why = "bad does not fail"
         runner: LocalRunner | None = None
         for parts in ways:
+            if parts.way == "load" and self.always_both:
+                break  # what fails each time without load at good does not need it
             if self._late():
                 self.notes.append(f"not every way was tried within {self.budget.seconds:.0f} s")
                 break
@@ -139,8 +143,9 @@ class _Task:
                     return done
                 found = f"{GOOD_TOO if done.reproduction.good_failures else 'seldom'}: {done.reproduction.reason}"
                 self.slowness = None
-            if found.startswith(GOOD_TOO) and self.both is None:
-                self.both = lesson
+            if found.startswith(GOOD_TOO):
+                self.both = self.both or lesson
+                self.always_both = self.always_both or (not parts.stubbed and lesson.always_fails_at_good())
             self.notes.append(f"{parts.way}{' with stubs' if parts.stubbed else ''}: {found}")
             why = found if _rank(found) > _rank(why) else why
             if found.startswith("does not start") and not parts.stubbed:

@@ -232,3 +232,6 @@ def play(plan: Json, out: Path) -> Json:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     play(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # all is written: what the interpreter would tidy up goes with the sandbox
