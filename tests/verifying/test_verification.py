@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bisecting.histories import FakeRunner, History, read
 from butfor.evidence.runs import AnswerSeen, RunOutcome, SuiteOutcome, Tree
-from butfor.verifying import NewTest, verify
+from butfor.verifying import NewTest, Verifier, plain_test, verify
 from butfor.verifying.comparisons import Limits, Sides, broken_tests, cpu, latency
 from butfor.verifying.errors_seen import errors_seen
 
@@ -139,8 +139,32 @@ def test_one_bad_run_of_ten_fails_the_patch_and_the_rest_is_not_run(shop):
     summary = verify(repository, runner, patched(bad), "pytest", good=good, diff=b"x")
     assert not summary.verified
     assert check(summary, "reproduction").passed is False
-    assert check(summary, "suite").detail == "not run"
+    assert check(summary, "suite").passed is True
+    assert check(summary, "latency").detail == "not run: reproduction"
     assert runner.runs == 7
+
+
+def test_a_patch_that_breaks_the_suite_is_refused_after_one_run(shop):
+    repository, good, bad = shop
+    broken = {"pytest": SUITE["pytest"] | {"patched": SuiteOutcome(exit_code=1, tests={"t::a": "failed"})}}
+    runner = Bench(repository, suites=broken)
+    summary = verify(repository, runner, patched(bad), "pytest", good=good, diff=b"x")
+    assert summary.reason == "failed: suite"
+    assert runner.runs == 1
+
+
+def test_what_patches_are_compared_with_is_run_once(shop):
+    repository, good, bad = shop
+    runner = Bench(repository, suites=SUITE)
+    with Verifier(repository, runner, bad, "pytest", good=good, repeats=2) as verifier:
+        first = verifier.verify(patched(bad), origin="hunks", diff=b"x")
+        runs, scripts = runner.runs, len(runner.scripts)
+        second = verifier.verify(patched(bad, GOOD + "\n"), origin="model", diff=b"x")
+    assert first.verified
+    assert second.verified
+    assert (first.origin, second.origin) == ("hunks", "model")
+    assert runner.runs - runs < runs
+    assert runner.scripts[scripts:].count("pytest") == 1
 
 
 def test_an_empty_patch_and_one_that_does_not_parse_are_refused_without_a_run(shop):
@@ -165,12 +189,46 @@ def test_a_reproduction_that_always_passes_is_no_new_test(shop):
 @pytest.mark.parametrize("before", [{"t": "error"}, {"t": "passed"}, {}])
 def test_a_new_test_that_errors_or_passes_on_bad_is_refused(shop, before):
     repository, _, bad = shop
-    suites = SUITE | {"new": {"bad": SuiteOutcome(exit_code=1, tests=before), "patched": SuiteOutcome(exit_code=0)}}
+    sides = [SuiteOutcome(exit_code=1, tests=before), SuiteOutcome(exit_code=0, tests={"t": "passed"})]
+    suites = SUITE | {"new": {"patched": sides}}
     summary = verify(
         repository, Bench(repository, suites=suites), patched(bad), "pytest", diff=b"x", repeats=2,
         new_test=NewTest("test_new.py", b"", "new"),
     )  # fmt: skip
     assert check(summary, "new test").passed is False
+
+
+def test_a_new_test_that_is_skipped_with_the_patch_tells_nothing(shop):
+    repository, _, bad = shop
+    before = SuiteOutcome(exit_code=1, tests={"t::gone": "failed", "t::healthy": "passed"})
+    after = SuiteOutcome(exit_code=0, tests={"t::gone": "skipped", "t::healthy": "passed"})
+    summary = verify(
+        repository, Bench(repository, suites=SUITE | {"new": {"patched": [before, after]}}), patched(bad),
+        "pytest", diff=b"x", repeats=2, new_test=NewTest("test_new.py", b"", "new"),
+    )  # fmt: skip
+    assert check(summary, "new test").passed is False
+    assert "with the patch it gave" in check(summary, "new test").detail
+
+
+def test_without_pytest_in_the_environment_the_judged_runs_serve(shop):
+    repository, _, bad = shop
+    summary = verify(
+        repository, Bench(repository, suites=SUITE | {"new": {"patched": SuiteOutcome(exit_code=77)}}), patched(bad),
+        "pytest", diff=b"x", repeats=2, new_test=NewTest("test_new.py", b"", "new"),
+    )  # fmt: skip
+    assert check(summary, "new test").passed is True
+    assert "no pytest" in check(summary, "new test").detail
+
+
+def test_a_written_reproduction_becomes_a_test_in_the_tree(tmp_path):
+    (tmp_path / "bodies").mkdir()
+    (tmp_path / "test_reproduction.py").write_bytes(b"def test(): ...\n")
+    (tmp_path / "bodies" / "a").write_bytes(b"\x00body")
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    test = plain_test(tmp_path)
+    assert test.content == b"def test(): ...\n"
+    assert test.more == {".butfor-reproduction/bodies/a": b"\x00body"}
+    assert plain_test(tmp_path / "bodies") is None
 
 
 def test_a_flaky_test_is_repeated(shop):
@@ -190,7 +248,9 @@ def test_what_cannot_be_told_is_said_and_does_not_pass(shop):
     assert "no test" in check(summary, "suite").detail
     late = verify(repository, Bench(repository), patched(bad), "pytest", diff=b"x", repeats=2, deadline=0.0)
     assert not late.verified
-    assert "reproduction" in late.reason
+    assert "suite" in late.reason
+    assert check(late, "reproduction").passed is None
+    assert "time is used up" in check(late, "reproduction").detail
 
 
 def test_a_known_error_at_good_is_not_new(shop):

@@ -1,5 +1,6 @@
 """Checks that a patch must pass before it may be called verified."""
 
-from butfor.verifying.verifications import Limits, NewTest, verify
+from butfor.verifying.suites import plain_test
+from butfor.verifying.verifications import Limits, NewTest, Verifier, verify
 
-__all__ = ["Limits", "NewTest", "verify"]
+__all__ = ["Limits", "NewTest", "Verifier", "plain_test", "verify"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from butfor.evidence.runs import Runner, SuiteOutcome, Tree
 from butfor.evidence.verdicts import Check
+from butfor.verifying.baselines import Bench
 from butfor.verifying.comparisons import broken_tests
 
 RETRIES = 2
 UNAVAILABLE = 77
 """Exit code of our lint script where no configured linter is installed."""
+MAXIMUM_TEST = 64 * 1024 * 1024
 LINTERS = (
     (("ruff.toml", ".ruff.toml"), "[tool.ruff", "ruff", "ruff check --no-cache --output-format concise"),
     ((".flake8",), "[flake8]", "flake8", "flake8"),
@@ -21,26 +24,47 @@ LINTERS = (
 
 @dataclass(frozen=True)
 class NewTest:
-    """A test file that fails at bad for the failure's reason and passes with the patch; `script` runs it."""
+    """Test files that fail at bad for the failure's reason and pass with the patch; `script` runs them with pytest.
+
+    `path`: the test itself, for people. `content`: the test's bytes; `more`: what it needs beside it.
+    """
 
     path: str
     content: bytes
     script: str
+    more: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def own_suite(runner: Runner, bad: Tree, tree: Tree, script: str, out_of_time: Callable[[], bool]) -> Check:
-    """No test that passes on bad fails with the patch; what fails is repeated, for tests can be flaky."""
-    if not script.strip():
-        return Check(name="suite", passed=None, detail="the service description names no test")
-    before = runner.suite(bad, script)
+def plain_test(folder: Path, at: str = ".butfor-reproduction") -> NewTest | None:
+    """The pytest file of a written reproduction, to be run inside a worktree at `at`; None where it is too large.
+
+    It fails only where the captured failure was seen, passes only where good's answers were, and is skipped otherwise.
+    """
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    if sum(path.stat().st_size for path in paths) > MAXIMUM_TEST:
+        return None
+    files = {f"{at}/{path.relative_to(folder).as_posix()}": path.read_bytes() for path in paths}
+    name = f"{at}/test_reproduction.py"
+    if name not in files:
+        return None
+    script = (
+        f'python -c "import pytest" || exit {UNAVAILABLE}\n'
+        f'export VENV="$VIRTUAL_ENV"; cd "$WORKTREE/{at}"\n'
+        "python -B -m pytest -q -c /dev/null --noconftest -p no:cacheprovider --rootdir . test_reproduction.py\n"
+    )
+    return NewTest(name, files.pop(name), script, files)
+
+
+def own_suite(bench: Bench, before: SuiteOutcome, tree: Tree, script: str) -> Check:
+    """No test that passes on bad (`before`) fails with the patch; what fails is repeated, for tests can be flaky."""
     if not before.tests and before.exit_code != 0:
         detail = f"the suite does not pass on bad either (exit code {before.exit_code}): {_last(before)}"
         return Check(name="suite", passed=None, detail=detail)
-    after = runner.suite(tree, script)
+    after = bench.suite(tree, script)
     wrong, again = _wrong(before, after), 0
-    while wrong and again < RETRIES and not out_of_time():
+    while wrong and again < RETRIES and not bench.late:
         again += 1
-        wrong = [name for name in wrong if name in _wrong(before, runner.suite(tree, script))]
+        wrong = [name for name in wrong if name in _wrong(before, bench.suite(tree, script))]
     if wrong:
         return Check(name="suite", passed=False, detail=f"failed {again + 1} times: {', '.join(wrong[:10])}")
     passed = sum(how == "passed" for how in before.tests.values())
@@ -60,19 +84,26 @@ def _last(outcome: SuiteOutcome) -> str:
 
 
 def new_test(runner: Runner, bad: Tree, tree: Tree, test: NewTest) -> Check:
-    """Fails before (as a failed test, not as an error) and passes after."""
+    """Fails before (as a failed test, not as an error) and passes after; None where there is no pytest to run it."""
     outcomes = []
     for each in (bad, tree):
-        overlay = {**each.overlay, test.path: test.content}
+        overlay = {**each.overlay, **test.more, test.path: test.content}
         outcomes.append(runner.suite(each.model_copy(update={"overlay": overlay}), test.script))
+        if outcomes[0].exit_code == UNAVAILABLE:
+            return Check(name="new test", passed=None, detail="the service's environment has no pytest")
     before, after = outcomes
     failed = "failed" in before.tests.values() and "error" not in before.tests.values()
     if not failed:
         detail = f"on bad it gave {_summary(before)}, where a failed test is expected"
         return Check(name="new test", passed=False, detail=detail)
-    if after.exit_code != 0 or "passed" not in after.tests.values():
+    if after.exit_code != 0 or "passed" not in after.tests.values() or _lost(before, after):
         return Check(name="new test", passed=False, detail=f"with the patch it gave {_summary(after)}")
     return Check(name="new test", passed=True, detail=f"{test.path} fails on bad and passes with the patch")
+
+
+def _lost(before: SuiteOutcome, after: SuiteOutcome) -> list[str]:
+    """Tests that fail before and do not pass after: a test that is skipped tells nothing."""
+    return [name for name, how in before.tests.items() if how == "failed" and after.tests.get(name) != "passed"]
 
 
 def _summary(outcome: SuiteOutcome) -> str:
