@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from butfor.ports.repositories import SAFE_CONFIG, SAFE_ENVIRONMENT, find_git_di
 
 _CHECKOUT_CONFIG = ("core.symlinks=true", "core.longpaths=true", "gc.auto=0", "advice.detachedHead=false")
 _SECONDS = 300
+_FULL_ID = re.compile(r"[0-9a-f]{40}\Z")
 
 
 class Worktrees:
@@ -38,8 +40,7 @@ class Worktrees:
         """
         into = into.resolve()
         into.parent.mkdir(parents=True, exist_ok=True)
-        revision = self._resolve(tree.revision)
-        self._git("worktree", "add", "--quiet", "--detach", "--force", "--", str(into), revision, at=self.clone)
+        self._add(into, tree.revision)
         try:
             overlay(into, tree.overlay)
         except (UserError, OSError):
@@ -51,6 +52,15 @@ class Worktrees:
         """Remove a worktree, whatever is left of it, and forget it."""
         _remove_folder(worktree)
         self._git("worktree", "prune", "--expire", "now", at=self.clone)
+
+    def _add(self, into: Path, revision: str) -> None:
+        """Add a worktree; a full id is asked for only where git does not take it, because a run makes one each time."""
+        command = ("worktree", "add", "--quiet", "--detach", "--force", "--", str(into))
+        if _FULL_ID.match(revision):
+            with contextlib.suppress(InfrastructureError):
+                self._git(*command, revision, at=self.clone)
+                return
+        self._git(*command, self._resolve(revision), at=self.clone)
 
     def _resolve(self, revision: str) -> str:
         if revision.startswith("-") or not revision.strip():

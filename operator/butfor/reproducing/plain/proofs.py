@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 MARK = "<worktree>"
@@ -22,7 +22,8 @@ def proof(loaded: Sequence[str], worktree: Path, directory: str) -> bool | None:
     """
     if not loaded:
         return None
-    if any(_is_copy(file, worktree, directory) for file in loaded):
+    roots = _roots(worktree, directory)
+    if any(_is_copy(file, roots) for file in loaded):
         return False
     if any(file.startswith(MARK) and not _INSTALLED.search(file) for file in loaded):
         return True
@@ -36,13 +37,19 @@ def together(found: Sequence[bool | None]) -> bool | None:
     return True if found and all(found) else None
 
 
-def _is_copy(file: str, worktree: Path, directory: str) -> bool:
+def _roots(worktree: Path, directory: str) -> dict[Path, frozenset[str]]:
+    """Return the folders of a worktree that packages are imported from, with the names in each."""
+    wanted = [worktree, worktree / "src", worktree / "lib", worktree / directory, worktree / directory / "src"]
+    return {root: frozenset(one.name for one in root.iterdir()) for root in wanted if root.is_dir()}
+
+
+def _is_copy(file: str, roots: Mapping[Path, frozenset[str]]) -> bool:
     """Tell whether a loaded file is an installed copy of one that the worktree has."""
     match = _INSTALLED.search(file)
     if match is None:
         return False
-    rest = PurePosixPath(match["rest"])
-    if rest.parts[0] in _NOT_OWN or ".." in rest.parts:
+    parts = PurePosixPath(match["rest"]).parts
+    if parts[0] in _NOT_OWN or ".." in parts:
         return False
-    roots = [worktree, worktree / "src", worktree / "lib", worktree / directory, worktree / directory / "src"]
-    return any((root / rest).is_file() for root in roots)
+    # a service loads hundreds of installed files: only those with a name of ours are looked for
+    return any(parts[0] in names and root.joinpath(*parts).is_file() for root, names in roots.items())
