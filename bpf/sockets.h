@@ -55,11 +55,11 @@ static __always_inline void butfor_describe(struct butfor_event *event, struct s
 	event->local_port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	event->remote_port = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
 	if (event->family == AF_INET) {
-		BPF_CORE_READ_INTO(event->local_address, sk, __sk_common.skc_rcv_saddr);
-		BPF_CORE_READ_INTO(event->remote_address, sk, __sk_common.skc_daddr);
+		bpf_core_read(event->local_address, 4, &sk->__sk_common.skc_rcv_saddr);
+		bpf_core_read(event->remote_address, 4, &sk->__sk_common.skc_daddr);
 	} else {
-		BPF_CORE_READ_INTO(event->local_address, sk, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(event->remote_address, sk, __sk_common.skc_v6_daddr);
+		bpf_core_read(event->local_address, 16, &sk->__sk_common.skc_v6_rcv_saddr);
+		bpf_core_read(event->remote_address, 16, &sk->__sk_common.skc_v6_daddr);
 	}
 }
 

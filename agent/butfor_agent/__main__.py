@@ -1,0 +1,43 @@
+"""`python -m butfor_agent`: the agent, driven over stdin and stdout (see `serving`)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from pathlib import Path
+
+from butfor_agent import building, serving
+from butfor_agent.libbpf import BpfError
+from butfor_agent.sessions import Session, Settings
+
+
+def main() -> int:
+    """Exit code 0 once stdin ends; 1, with the reason on stdout, where nothing can be attached."""
+    options = _options()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever drives the agent ends it by closing its stdin
+    try:
+        objects = options.objects or building.objects(options.cache)
+        session = Session(objects, building.PROBES, Settings(ring_bytes=options.ring_mb << 20))
+    except (BpfError, building.BuildError, OSError) as error:
+        return serving.refuse(str(error))
+    try:
+        serving.Server(session).serve(sys.stdin, sys.stdout)
+    finally:
+        session.stop()
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="butfor_agent", description=__doc__)
+    parser.add_argument(
+        "--cache", type=Path, default=Path(os.environ.get("BUTFOR_CACHE") or Path.home() / ".cache/butfor")
+    )
+    parser.add_argument("--objects", type=Path, help="a folder of built probes, instead of the cache")
+    parser.add_argument("--ring-mb", type=int, default=64, choices=[1 << n for n in range(9)], help="size of the ring")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

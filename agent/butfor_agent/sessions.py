@@ -1,0 +1,256 @@
+"""One running agent: probes are attached, the ring is read, processes are learned, record batches are written.
+
+A record is copied out of the ring, turned into columns and written; nothing is kept per event, so memory stays flat.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from butfor_agent import calls, processes, slots
+from butfor_agent.clocks import Clock
+from butfor_agent.layouts import LayoutError, TypeTable
+from butfor_agent.libbpf import BpfError
+from butfor_agent.loading import KernelMap, Probe, load
+from butfor_agent.rings import Ring
+from butfor_agent.stacks import Stacks
+from butfor_agent.tables import SCHEMA, Tables
+
+_STEP_S = 0.01
+_CLOCK_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Thresholds and sizes. `ring_bytes` is a power of two."""
+
+    slow_ns: int = 50_000_000
+    off_cpu_ns: int = 10_000_000
+    ring_bytes: int = 64 << 20
+
+    def constants(self, kinds: dict[str, int]) -> dict[str, bytes]:
+        """The probes' `const volatile` values."""
+        return {
+            "call_kinds": calls.kind_table(kinds),
+            "close_call": struct.pack("=I", calls.numbers()["close"]),
+            "slow_ns": struct.pack("=Q", self.slow_ns),
+            "off_cpu_ns": struct.pack("=Q", self.off_cpu_ns),
+        }
+
+
+@dataclass
+class Status:
+    """What became of each probe: `attached`, or why not."""
+
+    probes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attached(self) -> list[str]:
+        """Names of the probes that are attached."""
+        return [name for name, state in self.probes.items() if state == "attached"]
+
+
+class Session:
+    """Attaches what can be attached. Raises BpfError where nothing can be."""
+
+    def __init__(self, objects: Path, names: tuple[str, ...], settings: Settings) -> None:
+        self.status = Status()
+        self._probes: list[Probe] = []
+        self._shared: dict[str, KernelMap] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        types = self._types(objects, names)
+        self._kinds = types.constants("butfor_kind")
+        constants = settings.constants(self._kinds)
+        for name in names:
+            self._attach(name, objects / f"{name}.bpf.o", constants, {"events": settings.ring_bytes})
+        if not self._probes:
+            raise BpfError(
+                "no probe could be attached: " + "; ".join(f"{k}: {v}" for k, v in self.status.probes.items())
+            )
+        self._ring = Ring(self._shared["events"], types.dtype("butfor_event"))
+        self._tables = Tables(self._kinds, types.constants("butfor_join"), types.constants("butfor_context_miss"))
+        self._loss_names = types.constants("butfor_loss")
+        self._miss_names = types.constants("butfor_context_miss")
+        self.clock = Clock()
+        self.clock_steps = 0
+        self.stacks = Stacks(self._shared["stacks"])
+        self.processes: dict[int, processes.Process] = {}
+        self._ended: list[processes.Process] = []
+        self._writer: pa.RecordBatchStreamWriter | None = None
+        self._broken = ""
+        self.written = 0
+        self._thread = threading.Thread(target=self._run, name="ring", daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _types(objects: Path, names: tuple[str, ...]) -> TypeTable:
+        try:
+            return TypeTable.of_object(objects / f"{names[0]}.bpf.o")
+        except LayoutError as error:
+            raise BpfError(str(error)) from error
+
+    def _attach(self, name: str, path: Path, constants: dict[str, bytes], sizes: dict[str, int]) -> None:
+        probe = None
+        try:
+            probe = load(path, self._shared, constants, sizes)
+            probe.attach()
+        except BpfError as error:
+            if probe is not None:
+                probe.close()
+            self.status.probes[name] = str(error)
+            return
+        self._probes.append(probe)
+        self.status.probes[name] = "attached"
+        for known, kernel_map in probe.maps.items():
+            if "." not in known:  # .rodata and .bss are each object's own
+                self._shared.setdefault(known, kernel_map)
+
+    def watch(self, pid: int) -> None:
+        """Watch a process and all that it will start. Its threads and children of before are added too."""
+        for one in [pid, *_descendants(pid)]:
+            self._shared["targets"].update(struct.pack("=I", one), struct.pack("=I", 1))
+            with self._lock:
+                self._see(one, one, 0)
+                self._resolve(one, quiet=True)
+
+    def forget(self, pid: int) -> None:
+        """Watch it no more."""
+        self._shared["targets"].delete(struct.pack("=I", pid))
+
+    def open(self, path: Path) -> None:
+        """Write what comes from now on to a file (Arrow IPC stream, zstd): readable up to where it was cut off."""
+        with self._lock:
+            self._drain()
+            self.written = 0
+            self.stacks.clear()
+            self._ended.clear()
+            options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=False)
+            self._writer = pa.ipc.new_stream(str(path), SCHEMA, options=options)
+
+    def close(self) -> list[processes.Process]:
+        """End the file; who was seen while it was open. Raises BpfError where it could not be written to its end."""
+        with self._lock:
+            self._drain()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._broken:
+                raise BpfError(f"reading stopped: {self._broken}")
+            return [*self._ended, *self.processes.values()]
+
+    def losses(self) -> dict[str, int]:
+        """What was not delivered, by reason, since the start."""
+        return self._counted("losses", self._loss_names, "LOSS_")
+
+    def misses(self) -> dict[str, int]:
+        """Events whose thread had no readable context, by reason, since the start."""
+        return self._counted("misses", self._miss_names, "MISS_")
+
+    def _counted(self, name: str, names: dict[str, int], prefix: str) -> dict[str, int]:
+        counts = self._shared[name].per_cpu_counts()
+        return {key.removeprefix(prefix).lower(): counts[at] for key, at in names.items() if at < len(counts)}
+
+    def stop(self) -> None:
+        """Detach everything and free it."""
+        self._stop.set()
+        self._thread.join()
+        for probe in reversed(self._probes):
+            probe.detach()
+        with self._lock:
+            self._drain()
+        self._ring.close()
+        for probe in reversed(self._probes):
+            probe.close()
+
+    def _run(self) -> None:
+        step = 0
+        while not self._stop.wait(_STEP_S):
+            with self._lock:
+                try:
+                    self._drain()
+                except (OSError, pa.ArrowException, ValueError) as error:
+                    # a full disk, most likely: what came before is written, what comes now is lost and said so
+                    self._broken, self._writer = self._broken or str(error), None
+            step += 1
+            if step % _CLOCK_STEPS == 0:
+                self.clock_steps += self.clock.tick()
+
+    def _drain(self) -> None:
+        while len(events := self._ring.read()):
+            self._learn(events)
+            if self._writer is not None:
+                self._writer.write_batch(self._tables.batch(events, self.clock))
+                self.written += len(events)
+
+    def _learn(self, events: NDArray[Any]) -> None:
+        """The few records that change what we know, in order; then who and which stack is new."""
+        rare = [self._kinds[f"KIND_{name}"] for name in ("EXEC", "EXIT", "CONTEXT_PUBLISHED")]
+        for record in events[np.isin(events["kind"], rare)]:
+            self._change(record)
+        seen, first = np.unique(events["pid"], return_index=True)
+        for pid, at in zip(seen.tolist(), first.tolist(), strict=True):
+            if pid not in self.processes and events["kind"][at] != self._kinds["KIND_EXIT"]:
+                self._see(pid, int(events["inner_pid"][at]), int(events["started_ns"][at]))
+        stacked = events[events["user_stack"] >= 0]
+        for pid, stack in set(zip(stacked["pid"].tolist(), stacked["user_stack"].tolist(), strict=True)):
+            self.stacks.see(pid, stack)
+
+    def _change(self, record: Any) -> None:
+        pid, kind = int(record["pid"]), record["kind"]
+        process = self._see(pid, int(record["inner_pid"]), int(record["started_ns"]))
+        if kind == self._kinds["KIND_EXEC"]:
+            self.stacks.forget(pid)
+            process.look()
+        elif kind == self._kinds["KIND_CONTEXT_PUBLISHED"]:
+            self._resolve(pid)
+        else:
+            at = self.clock.wall(np.array([record["time_ns"]], np.uint64))
+            process.ended(int(record["value"]), int(at[0]))
+            self.stacks.forget(pid)
+            self._ended.append(self.processes.pop(pid))
+
+    def _see(self, pid: int, inner_pid: int, started_ns: int) -> processes.Process:
+        known = self.processes.get(pid)
+        if known is None or (started_ns and known.started_ns and known.started_ns != started_ns):
+            known = self.processes[pid] = processes.Process(pid, inner_pid, started_ns)
+            known.look()
+        if started_ns and not known.started_ns:
+            known.started_ns, known.inner_pid = started_ns, inner_pid
+        return known
+
+    def _resolve(self, pid: int, *, quiet: bool = False) -> None:
+        try:
+            slot = slots.resolve(pid)
+        except slots.SlotError as error:
+            if not quiet:
+                self.processes[pid].context = error.reason.value
+            return
+        self._shared["slots"].update(struct.pack("=I", pid), slot.packed())
+        self.processes[pid].context = "thread record"
+
+
+def _descendants(pid: int) -> list[int]:
+    parents: dict[int, list[int]] = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdecimal():
+            try:
+                fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
+            except OSError:
+                continue
+            parents.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = [], [pid]
+    while waiting:
+        children = parents.get(waiting.pop(), [])
+        found += children
+        waiting += children
+    return found

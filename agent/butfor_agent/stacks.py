@@ -1,0 +1,85 @@
+"""User stacks by id: frames as module and offset, read while the process still has its mappings; `stacks.arrow`."""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from butfor_agent.loading import KernelMap
+
+FRAME = pa.struct([("module", pa.string()), ("offset", pa.uint64()), ("address", pa.uint64())])
+SCHEMA = pa.schema([("pid", pa.int64()), ("stack", pa.int32()), ("frames", pa.list_(FRAME))])
+"""Frames innermost first; `module` is empty where the address is in no mapped file."""
+_MOST_MAPPINGS = 65536
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    start: int
+    end: int
+    file_offset: int
+    path: str
+
+
+class Stacks:
+    """Frames of each (pid, stack id) once. `forget` when a process becomes another program."""
+
+    def __init__(self, kernel_map: KernelMap) -> None:
+        self._map = kernel_map
+        self._mappings: dict[int, list[_Mapping]] = {}
+        self.known: dict[tuple[int, int], list[dict[str, object]]] = {}
+
+    def see(self, pid: int, stack: int) -> None:
+        """Read a stack that is not known yet."""
+        if stack < 0 or (pid, stack) in self.known:
+            return
+        raw = self._map.lookup(struct.pack("=I", stack))
+        addresses = [a for a in struct.unpack(f"={len(raw) // 8}Q", raw) if a] if raw else []
+        self.known[pid, stack] = [self._frame(pid, address) for address in addresses]
+
+    def forget(self, pid: int) -> None:
+        """Its mappings are those of another program now."""
+        self._mappings.pop(pid, None)
+
+    def clear(self) -> None:
+        """Ids are given anew for what comes now."""
+        self.known.clear()
+
+    def table(self) -> pa.Table:
+        """Every stack that was seen."""
+        rows = [{"pid": pid, "stack": stack, "frames": frames} for (pid, stack), frames in self.known.items()]
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+    def _frame(self, pid: int, address: int) -> dict[str, object]:
+        mappings = self._mappings.get(pid)
+        if mappings is None or not (found := _find(mappings, address)):
+            mappings = self._mappings[pid] = _mappings(pid)
+            found = _find(mappings, address)
+        if found is None:
+            return {"module": "", "offset": 0, "address": address}
+        return {"module": found.path, "offset": address - found.start + found.file_offset, "address": address}
+
+
+def _find(mappings: list[_Mapping], address: int) -> _Mapping | None:
+    at = bisect.bisect_right(mappings, address, key=lambda one: one.start) - 1
+    return mappings[at] if at >= 0 and address < mappings[at].end else None
+
+
+def _mappings(pid: int) -> list[_Mapping]:
+    found: list[_Mapping] = []
+    try:
+        with Path(f"/proc/{pid}/maps").open("r", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                fields = line.rstrip("\n").split(None, 5)
+                if len(fields) == 6 and fields[5].startswith("/") and "x" in fields[1]:
+                    start, _, end = fields[0].partition("-")
+                    found.append(_Mapping(int(start, 16), int(end, 16), int(fields[2], 16), fields[5]))
+                if len(found) >= _MOST_MAPPINGS:
+                    break
+    except (OSError, ValueError):
+        return []
+    return sorted(found, key=lambda one: one.start)
