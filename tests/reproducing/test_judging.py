@@ -67,6 +67,22 @@ def test_bad_needs_status_and_the_same_exception_at_the_same_place(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("kind", "value", "text", "judgement"),
+    [
+        ("tokens_lost", '["six"]', "total seven", "bad"),
+        ("tokens_lost", '["six", "total"]', "total seven", "unknown"),
+        ("header_is", "content-type: text/plain", "total six", "bad"),
+        ("header_is", "x-stamp: ", "total six", "bad"),
+        ("header_is", "x-stamp: yes", "total six", "good"),
+    ],
+)
+def test_an_answer_that_is_merely_wrong_is_told_by_its_property(tmp_path, kind, value, text, judgement):
+    predicate = {**PREDICATE, "status": 200, "exception_types": [], "frame": None}
+    predicate["answer"] = {"kind": kind, "value": value}
+    assert run(tmp_path, [answer(tmp_path, "f", "failing", 200, text)], predicate=predicate)["judgement"] == judgement
+
+
+@pytest.mark.parametrize(
     "other",
     [
         {"name": "TypeError"},

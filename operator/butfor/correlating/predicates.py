@@ -39,7 +39,7 @@ def explain(
     related = _related(group, found, requests)
     reasons += [f"also fails in the same way: {_named(one)}" for one in related[:5]]
     failing = [*group.members, *sorted(i for one in related for i in one.members)]
-    predicate = _predicate(group, requests, payloads, symptom, reasons)
+    predicate = predicate_of(group, requests, payloads, symptom, reasons)
     if predicate.message_template is not None:
         said = [one.primary.template for one in [group, *related] if one.primary]
         predicate = predicate.model_copy(update={"message_template": common(said)})
@@ -180,9 +180,10 @@ def _same_cause(one: Group, other: Group, requests: list[RequestSeen]) -> bool:
     return same_answer and same_type and same_place and same_words
 
 
-def _predicate(
+def predicate_of(
     group: Group, requests: list[RequestSeen], payloads: list[Payload], symptom: Symptom | None, reasons: list[str]
 ) -> FailurePredicate:
+    """Derive the predicate of one group; what weakens it is added to `reasons`."""
     members = [requests[i] for i in group.members]
     first = members[0]
     seen = None if group.slow else group.primary  # what an answered request handled is not why it was slow

@@ -20,9 +20,15 @@ class Frame(Frozen):
 
 
 class AnswerProperty(Frozen):
-    """A property of the answer that holds in failing and not in healthy answers of the same route."""
+    """A property of the answer that holds in failing and not in healthy answers of the same route.
 
-    kind: Literal["body_truncated", "body_contains", "body_lacks", "header_missing", "body_differs"]
+    `tokens_lost`: `value` is a JSON list of tokens (`reproducing.plain.answers`), all of which the answer lacks.
+    `header_is`: `value` is `name: what the header is`, nothing after the colon where the answer lacks it.
+    """
+
+    kind: Literal[
+        "body_truncated", "body_contains", "body_lacks", "header_missing", "body_differs", "tokens_lost", "header_is"
+    ]
     value: str = ""
 
 

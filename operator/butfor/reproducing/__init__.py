@@ -1,7 +1,10 @@
 """Reproducing: the shortest sequence of captured requests that fails from a fresh start, judged and confirmed."""
 
 from butfor.reproducing.assembling import Workshop
-from butfor.reproducing.recreating import Budget, Reproduced, reproduce
+from butfor.reproducing.contrasts import Contrast, contrast
+from butfor.reproducing.recreating import Budget, Reproduced, reproduce, suspected
 from butfor.reproducing.runners import LocalRunner
 
-__all__ = ["Budget", "LocalRunner", "Reproduced", "Workshop", "reproduce"]
+__all__ = [
+    "Budget", "Contrast", "LocalRunner", "Reproduced", "Workshop", "contrast", "reproduce", "suspected",
+]  # fmt: skip

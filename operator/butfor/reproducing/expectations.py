@@ -68,13 +68,13 @@ def learn(good: Sequence[dict[str, Said]], bad: dict[str, Said] | None) -> list[
     A healthy request whose status differs between good and bad is left out: it is not healthy at both.
     """
     after = bad or {}
-    stable = {name: _common([run[name] for run in good]) for name in good[0] if all(name in run for run in good)}
+    stable = {name: common([run[name] for run in good]) for name in good[0] if all(name in run for run in good)}
     healthy = {n: s for n, s in stable.items() if s and s.role == "healthy" and _alike(s, after.get(n))}
     result = [_healthy(name, one, after.get(name)) for name, one in healthy.items() if one]
     for name, one in stable.items():
         if one is not None and one.role == "failing":
             drift = learn_drift(one.kind, {n: s for n, s in healthy.items() if s}, after)
-            result.append(_failing(name, one, drift))
+            result.append(demanded(name, one, drift))
     return result
 
 
@@ -89,9 +89,9 @@ def from_capture(requests: Sequence[PlannedRequest], timelines: Timelines, telem
         if request.role == "failing" and request.id[1:].isdigit():
             seen = timelines.requests[int(request.id[1:])]
             runs = _healthy_alike(seen, timelines, telemetry)
-            common = _common(runs) if runs else None
-            if common is not None:
-                result.append(_failing(request.id, common, Drift(frozenset(), frozenset(), 0.0, 0.0, frozenset())))
+            shared = common(runs) if runs else None
+            if shared is not None:
+                result.append(demanded(request.id, shared, Drift(frozenset(), frozenset(), 0.0, 0.0, frozenset())))
     return result
 
 
@@ -127,7 +127,7 @@ def said(observation: Observation) -> dict[str, Said]:
     for answer in observation.answers:
         if answer.role != "before":
             answered.setdefault(answer.id, []).append(_said(answer))
-    return {name: _common(every) or _worst(every) for name, every in answered.items()}
+    return {name: common(every) or _worst(every) for name, every in answered.items()}
 
 
 def _worst(every: Sequence[Said]) -> Said:
@@ -167,7 +167,7 @@ def _said(answer: AnswerRecord) -> Said:
     )  # fmt: skip
 
 
-def _common(runs: Sequence[Said]) -> Said | None:
+def common(runs: Sequence[Said]) -> Said | None:
     """Return what the runs have in common; None where even the status differs."""
     first = runs[0]
     if any(run.status != first.status for run in runs):
@@ -183,14 +183,15 @@ def _alike(good: Said, bad: Said | None) -> bool:
 
 
 def _healthy(name: str, good: Said, bad: Said | None) -> Expectation:
-    both = good if bad is None else _common([good, bad]) or good
+    both = good if bad is None else common([good, bad]) or good
     return Expectation(
         id=name, role="healthy", status=good.status, headers=both.headers, sha256=good.sha256 or None,
         required=sorted(both.tokens),
     )  # fmt: skip
 
 
-def _failing(name: str, good: Said, drift: Drift) -> Expectation:
+def demanded(name: str, good: Said, drift: Drift) -> Expectation:
+    """Return what a failing request must be answered to be good: what good says less what drifts elsewhere."""
     required = frozenset(token for token in good.tokens if not _drifted(token, drift.tokens))
     headers = {n: v for n, v in good.headers.items() if n not in drift.headers}
     return Expectation(

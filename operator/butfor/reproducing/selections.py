@@ -83,6 +83,11 @@ def select(timelines: Timelines, telemetry: Telemetry, service: str, played: fro
     )  # fmt: skip
 
 
+def everything(timelines: Timelines, telemetry: Telemetry, service: str, played: frozenset[str]) -> list[Captured]:
+    """Return all that clients sent and that can be sent again, in order, at most SEQUENCE_LIMIT requests."""
+    return _entries(timelines, telemetry, service, played, [])[:SEQUENCE_LIMIT]
+
+
 def builds_state(one: Captured) -> bool:
     """Tell whether a request succeeded and may have changed what later ones see: a write, or a cookie set."""
     if one.seen.failed or one.seen.status is None or one.seen.status >= 400:

@@ -9,6 +9,7 @@ An exception's type alone never decides, and an infrastructure error is never ba
 
 from __future__ import annotations
 
+import json
 import statistics
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,8 @@ def _property(wanted: Json | None, answer: Json, headers: answers.Headers, body:
         "body_lacks": value not in text,
         "header_missing": not answers.header(headers, value),
         "body_differs": as_good is not True,
+        "tokens_lost": wanted["kind"] == "tokens_lost" and not answers.tokens(body, headers) & set(json.loads(value)),
+        "header_is": value == f"{value.partition(': ')[0]}: {answers.header_value(headers, value.partition(': ')[0])}",
     }
     return "" if held[wanted["kind"]] else f"the answer is not so: {wanted['kind']} {value}".strip()
 

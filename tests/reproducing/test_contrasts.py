@@ -1,0 +1,76 @@
+"""Where nothing in a capture tells the failure, good does: what differs, which difference is chosen, and on what."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from butfor.evidence.incidents import Symptom
+from butfor.ports.benches import Bench
+from butfor.reproducing import Workshop, contrast
+from butfor.reproducing.contrasts import differences
+from butfor.reproducing.expectations import Said
+
+from . import planted
+
+WORDS = st.frozensets(st.text("abcdefgh", min_size=1, max_size=3), max_size=12)
+
+
+def says(words: str, *, status: int | str = 200, kind: str = "text", headers: dict[str, str] | None = None) -> Said:
+    return Said(status, kind, frozenset(words.split()), headers or {}, "", "healthy")
+
+
+def test_another_status_is_a_difference_that_needs_no_property():
+    (found,) = differences({"r3": says("fine")}, {"r3": says("no", status=404)})
+    assert (found.index, found.status, found.answer) == (3, 404, None)
+
+
+def test_words_that_only_this_answer_lost_are_named():
+    good = {"r0": says("a b c you-sent agent"), "r1": says("a b c home")}
+    bad = {"r0": says("a b c you-sent"), "r1": says("a b c home")}
+    (found,) = differences(good, bad)
+    assert found.index == 0
+    assert found.answer is not None
+    assert (found.answer.kind, json.loads(found.answer.value)) == ("tokens_lost", ["agent"])
+
+
+def test_what_other_answers_lost_too_is_drift():
+    good = {f"r{n}": says(f"footer old page{n} says{n} this{n}") for n in range(3)}
+    bad = {f"r{n}": says(f"footer page{n} says{n} this{n}") for n in range(3)}
+    assert differences(good, bad) == []
+
+
+def test_a_header_that_changed_is_told_by_its_value():
+    good = {"r0": says("x", headers={"cache-control": "private"}), "r1": says("y")}
+    bad = {"r0": says("x", headers={"cache-control": "public"}), "r1": says("y")}
+    (found,) = differences(good, bad)
+    assert found.answer is not None
+    assert (found.answer.kind, found.answer.value) == ("header_is", "cache-control: public")
+
+
+@given(st.dictionaries(st.integers(0, 9).map(lambda n: f"r{n}"), WORDS, max_size=6))
+def test_the_same_answers_never_differ(answers):
+    good = {name: Said(200, "text", words, {}, "", "healthy") for name, words in answers.items()}
+    assert differences(good, dict(good)) == []
+
+
+@given(WORDS, WORDS)
+def test_what_is_added_never_makes_an_answer_differ(words, more):
+    good = {"r0": Said(200, "text", words, {}, "", "healthy")}
+    bad = {"r0": Said(200, "text", words | more, {}, "", "healthy")}
+    assert differences(good, bad) == []
+
+
+@pytest.mark.slow
+def test_the_request_that_good_answers_otherwise_is_found_among_all_that_was_captured(tmp_path):
+    tmp_path.chmod(0o711)
+    shas = planted.history(tmp_path / "history")
+    workshop = Workshop(Bench.of_this_machine(), {"desk": tmp_path / "history"}, tmp_path / "scratch")
+    described = planted.service(shas[0], shas[5])
+    timelines, _ = planted.capture(workshop, described, tmp_path / "capture")
+    found = contrast(timelines, [described], workshop, frozenset({"desk"}), (shas[0], shas[5]), Symptom(status=500))
+    assert found.reason == ""
+    assert [timelines.requests[i].status for i in found.members] == [500]
+    other = contrast(timelines, [described], workshop, frozenset({"desk"}), (shas[4], shas[5]), Symptom(status=500))
+    assert (other.members, other.reason) == ([], "good and bad answer all that was captured alike")
