@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from butfor.evidence.graphs import CausalGraph, Edge, Node, Prediction, Slice
 from butfor.graphing import graph
 from butfor.shaping import shape
-from butfor.slicing import slice_graph
+from butfor.slicing import settle, slice_graph
 from butfor.slicing.slices import DIFFERS
 
 
@@ -247,3 +247,14 @@ def test_deleting_the_edges_of_a_cited_call_takes_the_downstream_off_the_slice()
     fewer = made.model_copy(update={"edges": [e for e in made.edges if not e.source.startswith("downstream")]})
     assert "downstream" in kinds(slice_graph(made))
     assert "downstream" not in kinds(slice_graph(fewer))
+
+
+@given(st.dictionaries(st.sampled_from(["a", "b", "c", "elsewhere"]), st.sampled_from([True, False, None])))
+def test_runs_settle_only_what_they_could_tell(healed):
+    predictions = [Prediction(node=n, intervention="set it", outcome="CodeChange") for n in ("a", "b", "c")]
+    cut = Slice(nodes=["a", "b", "c"], predictions=predictions)
+    settled = settle(cut, healed)
+    assert [p.node for p in settled.predictions] == ["a", "b", "c"]
+    assert all(p.confirmed is healed.get(p.node) for p in settled.predictions)
+    assert settle(settled, {}) == settled
+    assert settle(settled, dict.fromkeys("abc")) == settled

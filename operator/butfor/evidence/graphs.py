@@ -23,6 +23,7 @@ NodeKind = Literal[
     "kernel",
     "log",
 ]
+DivergenceKind = Literal["new", "missing", "failed", "unfinished", "slow", "code"]
 EdgeKind = Literal["happens_before", "synchronous", "resource_conflict", "data"]
 
 
@@ -88,10 +89,15 @@ class Edge(Frozen):
 
 
 class Divergence(Frozen):
-    """Where a failing trace first differs from the healthy population of its route."""
+    """Where a failing trace first differs from the healthy population of its route.
+
+    `subject` names the operation or code that differs; `detail` says it all in words, for people only.
+    """
 
     node: str
     detail: str
+    kind: DivergenceKind = "code"
+    subject: str = ""
     healthy_traces: int
     share_of_healthy: float
     evidence: list[str] = []

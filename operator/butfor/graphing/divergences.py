@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from butfor.evidence.graphs import Divergence, Node
+from butfor.evidence.graphs import Divergence, DivergenceKind, Node
 from butfor.graphing import spans
 from butfor.graphing.builders import Builder
 from butfor.graphing.scenes import Place, Scene
@@ -33,7 +33,8 @@ class _Seen:
     span: str
     detail: str
     healthy: int
-    absent: bool = False
+    kind: DivergenceKind
+    subject: str = ""
 
 
 def find(builder: Builder, scene: Scene) -> list[Divergence]:
@@ -41,7 +42,7 @@ def find(builder: Builder, scene: Scene) -> list[Divergence]:
     if not scene.healthy:
         return []
     seen = [*_spans(scene), *_missing(scene)] if scene.scope == "route" else [*_statuses(scene)]
-    ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.absent, s.span, s.detail))
+    ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.kind == "missing", s.span, s.detail))
     found = [_divergence(builder, scene, s) for s in ordered]
     return _without_repeats([*found, *_code(builder, scene)])[:MAX_DIVERGENCES]
 
@@ -57,7 +58,7 @@ def _spans(scene: Scene) -> Iterator[_Seen]:
         if present[place.key] <= rare and place.depth:
             new.add(place.key)
             if parent not in new:  # what a new span calls is new as well
-                yield _at(place, place.span.start, "is not called in healthy requests", present[place.key])
+                yield _at(place, place.span.start, "is not called in healthy requests", present[place.key], "new")
         elif place.span.error and failed[place.key] <= rare:
             yield _failed(scene, place, "", failed[place.key])
         yield from _slow(scene, place, longest)
@@ -76,8 +77,8 @@ def _failed(scene: Scene, place: Place, whose: str, healthy: int) -> _Seen:
     """An error is known when the span ends; that one does not end, when everything else has."""
     end = place.span.end
     if end is None:
-        return _at(place, _last(scene), f"never ends here, and does in healthy requests{whose}", healthy)
-    return _at(place, end, f"fails here and not in healthy requests{whose}", healthy)
+        return _at(place, _last(scene), f"never ends here, and does in healthy requests{whose}", healthy, "unfinished")
+    return _at(place, end, f"fails here and not in healthy requests{whose}", healthy, "failed")
 
 
 def _last(scene: Scene) -> int:
@@ -98,7 +99,7 @@ def _slow(scene: Scene, place: Place, longest: dict[str, float]) -> Iterator[_Se
     took = (end - place.span.start) / 1e9
     if took > bound:
         detail = f"takes {took:.3f} s; the slowest healthy one took {longest[place.key]:.3f} s"
-        yield _at(place, place.span.start + int(bound * 1e9), detail, 0)
+        yield _at(place, place.span.start + int(bound * 1e9), detail, 0, "slow")
 
 
 def _missing(scene: Scene) -> Iterator[_Seen]:
@@ -111,11 +112,12 @@ def _missing(scene: Scene) -> Iterator[_Seen]:
             end = parent.span.end if parent.span.end is not None else parent.span.start
             name = key.rpartition(">")[2].rpartition("#")[0]
             detail = f"does not call {name}, which healthy requests do"
-            yield replace(_at(parent, end, detail, len(scene.healthy) - count), absent=True)
+            yield replace(_at(parent, end, detail, len(scene.healthy) - count, "missing"), subject=name)
 
 
-def _at(place: Place, time: int, detail: str, healthy: int) -> _Seen:
-    return _Seen(time, place.depth, place.span.id, f"{place.span.service}: {place.span.name} {detail}", healthy)
+def _at(place: Place, time: int, detail: str, healthy: int, kind: DivergenceKind) -> _Seen:
+    said = f"{place.span.service}: {place.span.name} {detail}"
+    return _Seen(time, place.depth, place.span.id, said, healthy, kind, place.span.name)
 
 
 def _divergence(builder: Builder, scene: Scene, seen: _Seen) -> Divergence:
@@ -125,6 +127,7 @@ def _divergence(builder: Builder, scene: Scene, seen: _Seen) -> Divergence:
         node=spans.node_of(builder, scene, seen.span),
         detail=f"{seen.detail} ({seen.healthy} of {number} healthy requests of {where})",
         healthy_traces=number, share_of_healthy=round(seen.healthy / number, 6), evidence=[seen.span],
+        kind=seen.kind, subject=seen.subject,
     )  # fmt: skip
 
 
@@ -137,6 +140,7 @@ def _code(builder: Builder, scene: Scene) -> list[Divergence]:
         Divergence(
             node=node.id, detail=f"{node.label} was not on the stack of any exception or sample of a healthy request",
             healthy_traces=number, share_of_healthy=round(1 - node.unusual, 6), evidence=node.evidence,
+            kind="code", subject=node.frame.function if node.frame else "",
         )
         for node in sorted(new, key=_closeness)
     ]  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from butfor.correlating import correlate
 from butfor.evidence.graphs import CausalGraph, Shape, Slice
 from butfor.evidence.incidents import Symptom
+from butfor.evidence.services import ServiceDescription
 from butfor.evidence.suspects import Ranking
 from butfor.evidence.timelines import Timelines
-from butfor.graphing import graph
+from butfor.graphing import Environments, graph
 from butfor.ingesting import read
 from butfor.ingesting.bundles import open_bundle
 from butfor.investigating.progress import Clock
@@ -43,8 +45,14 @@ class Analysis:
     ranking: Ranking
 
 
-def analyse(bundle: Path, symptom: Symptom, history: History | None, without: frozenset[str], clock: Clock) -> Analysis:
-    """Run the stages ingest to locate. `without` names sources that are left out, to see what they add."""
+def analyse(
+    bundle: Path, symptom: Symptom, history: History | None, without: frozenset[str], clock: Clock,
+    services: Sequence[ServiceDescription] = (),
+) -> Analysis:  # fmt: skip
+    """Run the stages ingest to locate. `without` names sources that are left out, to see what they add.
+
+    `services` say under which environments good and bad ran.
+    """
     with clock.stage("ingest"):
         telemetry = read(open_bundle(bundle))
     with clock.stage("correlate"):
@@ -53,7 +61,7 @@ def analyse(bundle: Path, symptom: Symptom, history: History | None, without: fr
     with clock.stage("shape"):
         shaped = shape(timelines)
     with clock.stage("graph"):
-        causal = graph(timelines, shaped, without=without)
+        causal = graph(timelines, shaped, without=without, environments=environments_of(services))
     with clock.stage("slice"):
         cut = slice_graph(causal)
     with clock.stage("locate"):
@@ -61,11 +69,22 @@ def analyse(bundle: Path, symptom: Symptom, history: History | None, without: fr
     return Analysis(timelines, shaped, causal, cut, ranking)
 
 
+def environments_of(services: Iterable[ServiceDescription]) -> dict[str, Environments]:
+    """What services ran under at good and at bad, where their descriptions state two environments."""
+    return {
+        one.name: Environments(good=one.good_environment, bad=one.environment)
+        for one in services
+        if one.good_environment is not None
+    }
+
+
 def _ranking(
     causal: CausalGraph, cut: Slice, timelines: Timelines, history: History | None, without: frozenset[str]
 ) -> Ranking:
     if history is None:
         return Ranking(notes=["no repository was given: commits could not be ranked"])
+    if history.good == history.bad:
+        return Ranking(good=history.good, bad=history.bad, notes=["good and bad run the same commit"])
     return locate(
         causal, cut, timelines, history.repository, history.good, history.bad,
         directory=history.directory, without=without,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from butfor.evidence.graphs import Node, Prediction
+from butfor.evidence.graphs import Node, Prediction, Slice
 
 _ORDER = ("resource", "downstream", "config", "flag", "code_change", "input")
 
@@ -64,3 +64,13 @@ def _of_downstream(node: Node) -> str:
 
 def _of_input(node: Node) -> str:
     return f"{node.label}; {node.unusual:.0%} of healthy requests are otherwise; tells what triggers it, not why"
+
+
+def settle(cut: Slice, healed: Mapping[str, bool | None]) -> Slice:
+    """The slice after runs: per node that was set to its healthy value, whether the failure was gone.
+
+    Nodes that are not named, or for which a run could not tell (None), keep what was known of them.
+    """
+    known = {node: said for node, said in healed.items() if said is not None}
+    settled = [one.model_copy(update={"confirmed": known.get(one.node, one.confirmed)}) for one in cut.predictions]
+    return cut.model_copy(update={"predictions": settled})
