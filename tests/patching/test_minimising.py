@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bisecting.histories import ENVIRONMENT, FakeRunner, History, judge
@@ -38,7 +38,7 @@ def candidates(tmp_path, good_text, bad_text, *, after=None, healthy=""):
     repository = history.repository(tmp_path / "scratch")
     runner = FakeRunner(repository)
     proof = counterfactual(repository, runner, culprit, good, bad)
-    return history, repository, bad, minimise(repository, runner, proof.healing, bad)
+    return history, repository, bad, list(minimise(repository, runner, proof.healing, bad))
 
 
 def test_only_the_hunk_that_heals_is_kept(tmp_path):
@@ -98,7 +98,7 @@ def test_nothing_comes_of_trees_of_another_revision(tmp_path):
     history = History(tmp_path / "repo")
     bad = history.commit("start", app_py=BAD)
     repository = history.repository(tmp_path / "scratch")
-    assert minimise(repository, FakeRunner(repository), [], bad) == []
+    assert list(minimise(repository, FakeRunner(repository), [], bad)) == []
     empty = PatchCandidate(Tree(revision=bad), "hunks", "", b"", 0)
     with pytest.raises(UserError, match="empty"):
         write_patch(tmp_path / "out", empty)
@@ -178,6 +178,7 @@ def test_an_indented_block_is_found_and_indented():
 
 
 @pytest.mark.slow
+@settings(deadline=None, max_examples=40)
 @given(texts, texts, st.sampled_from(["f.py", "with blank.txt", "ünï.txt", 'q"uote', "new\nline"]))
 def test_real_git_takes_any_diff(tmp_path_factory, old, new, name):
     folder = tmp_path_factory.mktemp("apply")

@@ -6,7 +6,10 @@ Order, and why:
 2. where two disjoint sets heal, first the one whose functions are referred to from more places: undoing a shared
    function's defect heals every caller, undoing a caller's use of it heals that caller;
 3. the smallest set of statements: it keeps more of the culprit's feature, where whole hunks fail the service's tests;
-4. the whole tree that healed.
+4. every other block or statement that heals when it alone is put back, the smallest first, for the same reason;
+5. the whole tree that healed.
+
+Each is looked for only when it is asked for: where the first passes its checks, the others cost nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +28,13 @@ from butfor.patching import diffs, edits, functions
 from butfor.patching.ddmin import ddmin
 from butfor.patching.edits import Edit
 from butfor.patching.sources import is_python, is_source
+from butfor.patching.statements import Part, changed_parts
 from butfor.patching.trying import Healing, Tries
 from butfor.ports.repositories import Repository
 
 MAXIMUM_FILES_SEARCHED = 400
+LEVELS = 8
+"""How deep blocks within blocks are tried."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +65,19 @@ def minimise(
     bad: str,
     *,
     repeats: int = 2,
-    budget: int = 60,
+    budget: int = 80,
     deadline: float | None = None,
-) -> list[PatchCandidate]:
-    """Candidates from the healing trees, in the order above; empty when there is no healing tree of `bad`."""
+) -> Iterator[PatchCandidate]:
+    """Candidates from the healing trees, in the order above; none when there is no healing tree of `bad`."""
     bad = repository.resolve(bad)
     work = _Minimising(repository, Tries(runner, budget, deadline, repeats), bad)
-    found: list[PatchCandidate] = []
+    seen: set[bytes] = {b""}
     for tree in healing:
         if tree.tree.revision == bad:
-            found += work.candidates(tree)
-    distinct: dict[bytes, PatchCandidate] = {}
-    for candidate in found:
-        distinct.setdefault(candidate.diff, candidate)
-    return [candidate for diff, candidate in distinct.items() if diff]
+            for candidate in work.candidates(tree):
+                if candidate.diff not in seen:
+                    seen.add(candidate.diff)
+                    yield candidate
 
 
 class _Minimising:
@@ -81,21 +86,47 @@ class _Minimising:
     def __init__(self, repository: Repository, tries: Tries, bad: str) -> None:
         self.repository, self.tries, self.bad = repository, tries, bad
 
-    def candidates(self, healing: Healing) -> list[PatchCandidate]:
+    def candidates(self, healing: Healing) -> Iterator[PatchCandidate]:
         pieces = self._pieces(healing.tree)
         sources = [piece for piece in pieces if is_source(piece.path)]
         everything = sources if sources and self._heals(sources) == "good" else pieces
-        whole = self._candidate(everything, healing.origin, "the whole of what healed")
-        if everything is not sources and self._heals(everything) != "good":
-            return [whole]
+        if everything is sources or self._heals(everything) == "good":
+            yield from self._smaller(everything)
+        yield self._candidate(everything, healing.origin, "the whole of what healed")
+
+    def _smaller(self, everything: list[_Piece]) -> Iterator[PatchCandidate]:
         smallest = self._smallest(everything)
         sets = [smallest, *self._disjoint(everything, smallest)]
         if sets[1:]:
             sets.sort(key=self._shared, reverse=True)
         rule = "the smallest set of hunks that heals" + (", the more widely used function first" if sets[1:] else "")
-        listed = [self._candidate(some, "hunks", rule) for some in sets]
-        fewest = self._by_statement(sets[0])
-        return [*listed, self._candidate(fewest, "hunks", "the smallest set of statements that heals"), whole]
+        for some in sets:
+            yield self._candidate(some, "hunks", rule)
+        yield self._candidate(self._by_statement(sets[0]), "hunks", "the smallest set of statements that heals")
+        for tree in self._blocks(self._tree(everything)):
+            yield candidate_of(self.repository, tree, "hunks", "a block that heals when it alone is put back")
+
+    def _blocks(self, healed: Tree) -> list[Tree]:
+        """Trees with one part of the difference put back that heal; nothing below a part that makes no difference."""
+        found: list[tuple[int, Tree]] = []
+        level = [part for path, new in sorted(healed.overlay.items()) for part in self._parts(path, new)]
+        for _ in range(LEVELS):
+            below: list[Part] = []
+            for part in level:
+                path = part.edits[0].path
+                new = edits.apply(self.repository.show(self.bad, path) or b"", part.edits)
+                tree = Tree(revision=self.bad, overlay={path: new}, label="block")
+                judgement = self.tries.judge(tree)
+                if judgement == "good":
+                    found.append((sum(edit.end - edit.start + len(edit.new) for edit in part.edits), tree))
+                if judgement != "bad":
+                    below += part.parts
+            level = below
+        return [tree for _, tree in sorted(found, key=lambda one: one[0])]
+
+    def _parts(self, path: str, new: bytes | None) -> list[Part]:
+        old = self.repository.show(self.bad, path)
+        return changed_parts(path, old, new) if old is not None and new is not None and is_python(path) else []
 
     def _pieces(self, tree: Tree) -> list[_Piece]:
         found: list[_Piece] = []
