@@ -1,39 +1,44 @@
-"""What a run of a reproduction costs beside the start of the service that it runs.
+"""What a run of a reproduction costs beside the start of the services that it runs.
 
-A run is all of it: checkout, sandbox, start, requests, judgement. The service's own start is its `run` in the same
-sandbox, from a checkout and an environment that are there, until it answers its ready request.
+A run is all of it: checkouts, sandbox, starts, requests, judgement. The services' own start is their `prepare` and
+`run` in the same sandbox, from checkouts and environments that are there, one after the other, each until it answers
+its ready request; entering the sandbox is not counted for it.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from bench.services import Served, served
+from bench.services import served
+from butfor.demo.incidents import DEFAULT, materialize
+from butfor.evaluating.evaluations import find_histories
+from butfor.evaluating.incidents import read_incident
 from butfor.evidence.plays import PlannedRequest, PlannedService
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.reproductions import PlanParts
 from butfor.evidence.runs import Tree
+from butfor.evidence.services import ServiceDescription
 from butfor.ports import environments
 from butfor.ports.benches import Bench
+from butfor.ports.players.services import url_name
 from butfor.ports.sandboxes import Limits
 from butfor.reproducing import LocalRunner, Workshop
 
 PORT = 18_477
-TITLES = {"asgi": "starlette on uvicorn", "wsgi": "flask on waitress", "plain": "a bare http.server"}
+TITLES = {
+    "demo": "the demo's four services", "asgi": "starlette on uvicorn", "wsgi": "flask on waitress",
+    "plain": "a bare http.server",
+}  # fmt: skip
 _START = """
-begin=$EPOCHREALTIME
-bash -e -o pipefail -c "$RUN" &
 until (exec 3<>/dev/tcp/127.0.0.1/$PORT && printf 'GET %s HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' "$READY" >&3 \
-  && read -r line <&3 && [[ $line == *" 200"* ]]) 2>/dev/null; do sleep 0.005; done
-echo "took $begin $EPOCHREALTIME"
-kill -KILL $!
+  && read -r line <&3 && [[ $line == *" 200"* ]]) 2>/dev/null; do sleep 0.02; done
 """
 
 
@@ -52,67 +57,113 @@ class Figures:
         return median(self.whole) / median(self.own)
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is run: the services, their histories, and the path that is asked of the last one."""
+
+    services: Sequence[ServiceDescription]
+    histories: dict[str, Path]
+    commit: str
+    target: str = "/healthz"
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """The services that run the tree under test."""
+        return frozenset(one.name for one in self.services if one.good)
+
+    def runner(self, bench: Bench, scratch: Path) -> LocalRunner:
+        """A runner of one request."""
+        name = self.services[-1].name
+        request = PlannedRequest(id="failing-0", role="failing", service=name, method="GET", target=self.target)
+        predicate = FailurePredicate(service=name, method="GET", route=self.target, status=500)
+        parts = PlanParts(service=name, requests=[request])
+        return LocalRunner(self.services, parts, predicate, Workshop(bench, self.histories, scratch), self.suspects)
+
+    def planned(self, workshop: Workshop) -> list[PlannedService]:
+        """Every service at its revision."""
+        return [
+            workshop.planned(one, Tree(revision=self.commit if one.good else str(one.revision)))
+            for one in self.services
+        ]
+
+
+def subject(name: str, folder: Path) -> Subject:
+    """`demo`, or one of `bench.services`."""
+    if name != "demo":
+        one = served(name, folder)
+        return Subject([one.description], {name: one.repository}, one.commits[-1])
+    [case] = materialize(folder, [DEFAULT])
+    incident = read_incident(case)
+    return Subject(incident.services, find_histories(incident, case, None), str(incident.services[-1].bad))
+
+
 def measure(name: str, turns: int = 5) -> Figures:
     """Interleaved, after one turn that fills caches."""
     with tempfile.TemporaryDirectory(prefix="butfor-bench-") as scratch:
         folder = Path(scratch)
         folder.chmod(0o711)
-        bench = Bench.of_this_machine()
-        with runs(served(name, folder / "histories"), bench, folder) as (runner, service, commits):
-            figures = Figures([], [], [])
-            for turn in range(turns + 1):
-                own = own_start(service, bench, folder)
-                whole, start = timed_run(runner, commits[turn % len(commits)])
-                if turn:
-                    figures.own.append(own)
-                    figures.whole.append(whole)
-                    figures.start.append(start)
-            return figures
-
-
-@contextmanager
-def runs(one: Served, bench: Bench, folder: Path) -> Iterator[tuple[LocalRunner, PlannedService, list[str]]]:
-    """A runner of one request, and the service at its first commit."""
-    workshop = Workshop(bench, {one.description.name: one.repository}, folder / "workshop")
-    request = PlannedRequest(id="failing-0", role="failing", service=one.description.name, method="GET", target="/one")
-    predicate = FailurePredicate(service=one.description.name, method="GET", route="/one", status=500)
-    runner = LocalRunner(
-        [one.description], PlanParts(service=one.description.name, requests=[request]), predicate, workshop,
-        frozenset({one.description.name}),
-    )  # fmt: skip
-    other = Workshop(bench, workshop.histories, folder / "other")
-    yield runner, other.planned(one.description, Tree(revision=one.commits[0])), one.commits
-    workshop.forget(0)
-    other.forget(0)
+        bench, figures = Bench.of_this_machine(), Figures([], [], [])
+        what = subject(name, folder / "histories")
+        runner, planned = what.runner(bench, folder / "runs"), what.planned(Workshop(bench, what.histories, folder))
+        for turn in range(turns + 1):
+            own = own_start(planned, bench, folder)
+            whole, start = timed_run(runner, what.commit)
+            if turn:
+                figures.own.append(own)
+                figures.whole.append(whole)
+                figures.start.append(start)
+        runner.workshop.forget(0)
+        return figures
 
 
 def timed_run(runner: LocalRunner, commit: str) -> tuple[float, float]:
-    """Seconds of one run of a commit whose checkout is not there yet, and of its start."""
+    """Seconds of one run of a commit whose checkouts are not there yet, and of its start."""
     runner.workshop.forget(0)
     begin = time.perf_counter()
     outcome = runner.run(Tree(revision=commit))
     seconds = time.perf_counter() - begin
     if not outcome.started:
-        raise RuntimeError(f"the service did not start: {outcome.reason}")
+        raise RuntimeError(f"the services did not start: {outcome.reason}")
     return seconds, outcome.start_seconds
 
 
-def own_start(service: PlannedService, bench: Bench, folder: Path) -> float:
-    """Seconds from the first line of `run` to the first ready answer, measured inside the sandbox."""
-    assert service.environment_path is not None
-    inside, log = f"/srv/{service.name}/worktree", folder / "own.log"
+def own_start(services: Sequence[PlannedService], bench: Bench, folder: Path) -> float:
+    """Seconds from the first line to the last ready answer, measured inside the sandbox."""
+    log = folder / "own.log"
     log.unlink(missing_ok=True)
-    environment = environments.environment_inside(service.name)
-    prefixes = {prefix: str(prefix) for prefix in environments.prefixes_of(service.environment_path)}
     bench.sandbox.run(
-        ["bash", "-c", _START], cwd=inside, stdout=log, limits=Limits(seconds=60),
-        env={
-            "RUN": service.run, "PORT": str(PORT), "READY": service.ready.path, "PYTHONDONTWRITEBYTECODE": "1",
-            "PATH": f"{environment}/bin:/usr/local/bin:/usr/bin:/bin",
-        },
-        read_only={service.worktree: inside, service.environment_path: environment, **prefixes},
+        ["bash", "-c", _script(services)], env={"PYTHONDONTWRITEBYTECODE": "1"}, cwd="/", stdout=log,
+        read_only=_seen(services), limits=Limits(seconds=120),
     )  # fmt: skip
     took = re.search(r"took ([\d.]+) ([\d.]+)", text := log.read_text("utf-8", "replace"))
     if took is None:
-        raise RuntimeError(f"the service did not start by itself: {text[-300:]}")
+        raise RuntimeError(f"the services did not start by themselves: {text[-300:]}")
     return float(took[2]) - float(took[1])
+
+
+def _script(services: Sequence[PlannedService]) -> str:
+    """Starts each service when the one before it is ready."""
+    urls = {url_name(one.name): f"http://127.0.0.1:{PORT + i}" for i, one in enumerate(services)}
+    lines = ["begin=$EPOCHREALTIME"]
+    for i, one in enumerate(services):
+        top, data = f"/srv/{one.name}", f"/tmp/data-{one.name}"
+        variables = {
+            **urls, **one.environment, "PORT": str(PORT + i), "DATA": data, "WORKTREE": f"{top}/worktree",
+            "READY": one.ready.path,
+            "PATH": f"{environments.environment_inside(one.name)}/bin:/usr/local/bin:/usr/bin:/bin",
+        }  # fmt: skip
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+        lines += [f"mkdir -p {data}; cd {top}/worktree/{one.directory}"]
+        lines += [f"bash -e -o pipefail -c {shlex.quote(one.prepare or 'true')}"]
+        lines += [f"bash -e -o pipefail -c {shlex.quote(one.run)} &", _START]
+    return "\n".join([*lines, 'echo "took $begin $EPOCHREALTIME"', "kill -KILL $(jobs -p)"])
+
+
+def _seen(services: Sequence[PlannedService]) -> dict[Path, str]:
+    seen: dict[Path, str] = {}
+    for one in services:
+        assert one.environment_path is not None
+        seen[one.worktree] = f"/srv/{one.name}/worktree"
+        seen[one.environment_path] = environments.environment_inside(one.name)
+        seen |= {prefix: str(prefix) for prefix in environments.prefixes_of(one.environment_path)}
+    return seen

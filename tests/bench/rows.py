@@ -59,7 +59,7 @@ def _evaluated(path: Path) -> Iterator[Row]:
 
 def harness_rows() -> Iterator[Row]:
     """A run of a reproduction against the service's own start."""
-    for name in ("asgi", "wsgi", "plain"):
+    for name in harnesses.TITLES:
         found = harnesses.measure(name)
         own, whole, start = (median(one) * 1e3 for one in (found.own, found.whole, found.start))
         detail = f"run {whole:.0f} ms (start {start:.0f} ms in it), own start {own:.0f} ms"
