@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, A
     histories = find_histories(incident, case, settings.repos)
     started = time.monotonic()
     progress.stage("capture")
-    bundle = captured(incident, case, histories, settings.bench, out)
+    bundle = captured(incident, case, histories, settings.bench, out, progress.note)
     seconds = round(time.monotonic() - started, 3)
     verdict = investigate(question(incident, case, histories, bundle, out, settings), settings.bench, progress)
     progress.stage("score")
@@ -71,10 +72,13 @@ def find_histories(incident: Incident, case: Path, repos: Path | None) -> dict[s
     }
 
 
-def captured(incident: Incident, case: Path, histories: dict[str, Path], bench: Bench, out: Path) -> Path:
+def captured(
+    incident: Incident, case: Path, histories: dict[str, Path], bench: Bench, out: Path,
+    watch: Callable[[str], None] = lambda _: None,
+) -> Path:  # fmt: skip
     """A fresh bundle in `out/bundle`; an older one there is replaced once the new one is whole."""
     with tempfile.TemporaryDirectory(dir=out, prefix=".capture-") as scratch:
-        fresh = capture_incident(incident, case, histories, bench, Path(scratch) / "bundle")
+        fresh = capture_incident(incident, case, histories, bench, Path(scratch) / "bundle", watch)
         target = out / "bundle"
         if target.exists():
             target.rename(Path(scratch) / "replaced")
