@@ -8,7 +8,6 @@ import sys
 import traceback
 from typing import Any
 
-import click
 import typer
 
 from butfor.cli import captures, demos, doctors, evaluations, investigations, proofs
@@ -19,6 +18,8 @@ EXPECTED = (
     (InconclusiveError, "inconclusive", 3),
     (InfrastructureError, "failed", 1),
 )
+# typer hands on the exceptions of the click inside it without naming their base
+USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 app = typer.Typer(
     name="butfor",
     help="But for this change, the failure would not have happened: name the commit, and prove it.",
@@ -42,16 +43,24 @@ def run(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         result: Any = typer.main.get_command(app).main(args=arguments, prog_name="butfor", standalone_mode=False)
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         return leaving.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
-    except (KeyboardInterrupt, click.Abort):
+    except USAGE as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted; nothing half-written was left", 130)
     except Exception as error:  # noqa: BLE001 - the last door: a person gets one line, BUTFOR_DEBUG the traceback
         return _explain(error)
     return result if isinstance(result, int) else 0
+
+
+def _misused(error: Exception) -> int:
+    """One line; a command without any argument explains itself instead."""
+    said = str(getattr(error, "format_message", lambda: error)())
+    if said.startswith("Usage:"):
+        sys.stdout.write(said.rstrip() + "\n")
+        return 2
+    return _fail(f"error: {said} (--help says more)", 2)
 
 
 def _explain(error: Exception) -> int:

@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from butfor.cli.options import parse_sources
 from butfor.cli.terminals import Terminal
-from butfor.errors import UserError
 from butfor.evaluating.evaluations import Settings, write_json
 from butfor.evaluating.evaluations import evaluate as evaluate_one
 from butfor.evaluating.incidents import find_cases
@@ -44,7 +44,7 @@ def evaluate(
     """
     cases = find_cases(folder, only)
     settings = Settings(
-        out=out, repos=repos, without=_sources(without), analyse_only=analyse_only, budget_s=budget * 60,
+        out=out, repos=repos, without=parse_sources(without), analyse_only=analyse_only, budget_s=budget * 60,
         bench=Bench.of_this_machine(python),
     )  # fmt: skip
     rows = []
@@ -54,13 +54,6 @@ def evaluate(
             write_json(json_path, {"incidents": rows, "totals": totals(rows)})
     show(rows)
     return 1 if any(row["error"] for row in rows) else 0
-
-
-def _sources(without: list[str] | None) -> frozenset[str]:
-    unknown = sorted(set(without or []) - set(ABLATIONS))
-    if unknown:
-        raise UserError(f"--without {unknown[0]} is unknown; there are: {', '.join(ABLATIONS)}")
-    return frozenset(without or [])
 
 
 def show(rows: list[dict[str, Any]]) -> None:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from butfor.cli.options import default_out, parse_sources, parse_symptom
 from butfor.cli.terminals import Terminal
 from butfor.errors import UserError
 from butfor.evaluating.incidents import read_model
-from butfor.evidence.incidents import Symptom
 from butfor.evidence.services import ServiceDescription
 from butfor.investigating.analyses import ABLATIONS
 from butfor.investigating.descriptions import find_descriptions
@@ -35,17 +35,19 @@ def investigate(
         list[str] | None,
         typer.Option(help="what was seen, as key=value: service, route, status, exception, latency_over_ms"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="the folder for verdict, report, reproduction and patch")] = Path(
-        "out/investigation"
-    ),
+    trace: Annotated[str | None, typer.Option(help="a trace that failed; its failure is the one explained")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the folder for verdict, report, reproduction and patch; default: out/NAME")
+    ] = None,
     without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
     python: Annotated[str | None, typer.Option(help="interpreter for the service's environment")] = None,
-    budget: Annotated[float, typer.Option(help="minutes")] = 60.0,
+    budget: Annotated[float, typer.Option(min=0.1, help="minutes")] = 60.0,
 ) -> int:
     """Name the commit but for which the failure would not have happened, and prove it by runs.
 
     Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
     """
+    asked, left_out, out = parse_symptom(symptom or [], trace), parse_sources(without), out or default_out(bundle)
     _check(bundle, repo, good, bad)
     with tempfile.TemporaryDirectory(prefix="butfor-") as scratch:
         services = [read_model(path, ServiceDescription) for path in service or []]
@@ -53,9 +55,9 @@ def investigate(
             services = services or find_descriptions(bundle, repo, str(bad), Path(scratch))
             services = [one.model_copy(update={"good": one.good or good, "bad": one.bad or bad}) for one in services]
         question = Question(
-            title=bundle.name, bundle=bundle, services=services, symptom=parse_symptom(symptom or []),
+            title=bundle.name, bundle=bundle, services=services, symptom=asked,
             histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
-            without=frozenset(without or []), budget_s=budget * 60, repository=repo, good=good, bad=bad,
+            without=left_out, budget_s=budget * 60, repository=repo, good=good, bad=bad,
         )  # fmt: skip
         verdict = investigate_question(question, Bench.of_this_machine(python), Terminal(f"investigating {bundle}"))
     summary(verdict, out)
@@ -73,17 +75,3 @@ def _check(bundle: Path, repo: Path | None, good: str | None, bad: str | None) -
         with Repository(repo) as repository:
             repository.resolve(str(good))
             repository.resolve(str(bad))
-
-
-def parse_symptom(pairs: list[str]) -> Symptom:
-    """`key=value` pairs as a symptom."""
-    facts: dict[str, object] = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or key not in Symptom.model_fields:
-            raise UserError(f"--symptom {pair!r}: give key=value with one of {', '.join(Symptom.model_fields)}")
-        facts[key] = int(value) if key == "status" and value.isdigit() else value
-    try:
-        return Symptom.model_validate(facts)
-    except ValueError as error:
-        raise UserError(f"--symptom: {str(error).splitlines()[0]}") from error

@@ -28,6 +28,8 @@ class Symptom(Lenient):
     status: int | str | None = None
     exception: str | None = None
     latency_over_ms: float | None = None
+    trace: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """A trace that failed: what is explained is what its request failed with."""
     note: str | None = None
 
 

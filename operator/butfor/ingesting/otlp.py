@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,16 @@ class Columns:
 
 
 def _documents(path: Path, losses: Losses) -> Iterator[tuple[str, dict[str, Any]]]:
+    # a name need not be UTF-8, and what is said of it must be
+    name = os.fsencode(path.name).decode("utf-8", "backslashreplace")
     with path.open("rb") as file:
         while line := file.readline(MAX_LINE_BYTES):
             if not line.endswith(b"\n") and len(line) == MAX_LINE_BYTES:
                 _skip_rest(file.readline)
-                losses.add(path.name, f"a line is longer than {MAX_LINE_BYTES} bytes")
+                losses.add(name, f"a line is longer than {MAX_LINE_BYTES} bytes")
                 continue
             if line.strip():
-                yield from _document(path.name, line, losses)
+                yield from _document(name, line, losses)
 
 
 def _skip_rest(readline: Callable[[int], bytes]) -> None:

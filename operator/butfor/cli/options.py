@@ -1,0 +1,40 @@
+"""Options that several commands share, from words to types; what is wrong is said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from butfor.errors import UserError
+from butfor.evidence.incidents import Symptom
+from butfor.investigating.analyses import ABLATIONS
+
+
+def parse_sources(without: list[str] | None) -> frozenset[str]:
+    """The sources to leave out."""
+    unknown = sorted(set(without or []) - set(ABLATIONS))
+    if unknown:
+        raise UserError(f"--without {unknown[0]} is unknown; there are: {', '.join(ABLATIONS)}")
+    return frozenset(without or [])
+
+
+def parse_symptom(pairs: list[str], trace: str | None = None) -> Symptom:
+    """`key=value` pairs as a symptom, and the trace that shows it."""
+    facts: dict[str, object] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or key not in Symptom.model_fields:
+            raise UserError(f"--symptom {pair!r}: give key=value with one of {', '.join(Symptom.model_fields)}")
+        facts[key] = int(value) if key == "status" and value.isascii() and value.isdigit() else value
+    if trace is not None:
+        facts["trace"] = trace.lower()
+    try:
+        return Symptom.model_validate(facts)
+    except ValueError as error:
+        option = "--trace: 32 hex digits are wanted" if trace is not None else "--symptom"
+        raise UserError(f"{option}: {' '.join(str(error).splitlines()[:3])[:200]}") from error
+
+
+def default_out(bundle: Path) -> Path:
+    """`out/NAME`: the bundle's name, or its folder's where it is only called a bundle."""
+    name = bundle.name.split(".")[0]
+    return Path("out") / (bundle.resolve().parent.name if name in {"", "bundle"} else name)

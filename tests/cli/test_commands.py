@@ -1,0 +1,51 @@
+"""The command line itself: every wrong use is one line and exit code 2, and help is help."""
+
+import pytest
+
+from butfor.cli.apps import run
+from butfor.cli.options import default_out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["investigat"], "investigate"),
+        (["investigate"], "bundle"),
+        (["investigate", "x", "--nonsense"], "--nonsense"),
+        (["investigate", "x", "--budget", "much"], "--budget"),
+        (["investigate", "x", "--budget", "0"], "--budget"),
+        (["investigate", "not-there"], "does not exist"),
+        (["prove"], "out"),
+        (["prove", "not-there", "--repo", "not-there"], "not-there"),
+        (["capture"], "nothing to run"),
+        (["eval", "not-there"], "not a folder"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert "\n" not in said
+    assert "defect" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_is_help(capsys):
+    assert run(["--help"]) == 0
+    assert run(["investigate", "--help"]) == 0
+    assert run([]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("Usage: butfor") == 3
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("bundle", "name"),
+    [("out/web/bundle", "web"), ("web/bundle.tar.zst", "web"), ("a/traces", "traces"), ("x.tar.zst", "x")],
+)
+def test_where_an_answer_goes_by_default(tmp_path, monkeypatch, bundle, name):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    assert str(default_out(Path(bundle))) == f"out/{name}"
