@@ -85,6 +85,34 @@ RuntimeError: no total
     assert found.requests[found.failing[0]].exceptions[0].source == "log"
 
 
+def test_where_a_library_caught_its_own_exception_the_one_it_raised_instead_tells_who_called() -> None:
+    text = f"""Traceback (most recent call last):
+  File "/usr/lib/python3/dist-packages/wire/pool.py", line 5, in read
+    raise WireTimeout
+WireTimeout
+
+The above exception was the direct cause of the following exception:
+
+Traceback (most recent call last):
+  File "{ROOT}/shop/app.py", line 10, in index
+    client.get()
+  File "{ROOT}/shop/clients.py", line 4, in get
+    wire.get()
+  File "/usr/lib/python3/dist-packages/wire/api.py", line 9, in get
+    raise ReadTimeout from error
+wire.ReadTimeout
+"""
+    frames = '[["/usr/lib/python3/dist-packages/wire/pool.py", 5, "Pool.read"]]'
+    said = {"exception.type": "wire.ReadTimeout", "exception.stacktrace": text, "butfor.exception.frames": frames}
+    found = correlate(telemetry([server("a", 0, 5, 500), server("b", 0, 5)], [log("a", "s", 2, said)]))
+    seen = found.requests[found.failing[0]].exceptions[0]
+    assert [frame.function for frame in seen.frames] == ["index", "get", "Pool.read"]
+    assert found.predicate is not None
+    assert found.predicate.exception_types == ["WireTimeout", "wire.ReadTimeout"]
+    assert found.predicate.frame is not None
+    assert (found.predicate.frame.file, found.predicate.frame.line) == ("shop/clients.py", 4)
+
+
 def test_the_same_exception_seen_twice_is_one_and_keeps_the_best_source() -> None:
     events = [
         raised("KeyError", "'price'", [APP, DEEP], butfor__exception__source="raised"),

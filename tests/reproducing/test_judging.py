@@ -124,6 +124,25 @@ def test_chained_tracebacks_count_by_their_root_cause():
     assert tracebacks.innermost(seen) == ["a.py", 1, "first", True]
 
 
+def test_where_a_library_caught_the_root_its_callers_are_in_what_it_raised_instead():
+    library = "/srv/s/environment/lib/python3.11/site-packages/wire.py"
+    text = (
+        f'Traceback (most recent call last):\n  File "{library}", line 1, in read\n    x\nWireTimeout\n\n'
+        "The above exception was the direct cause of the following exception:\n\n"
+        'Traceback (most recent call last):\n  File "/srv/s/worktree/b.py", line 2, in second\n    y\n'
+        f'  File "{library}", line 9, in get\n    z\nwire.ReadTimeout\n'
+    )
+    (logged,) = tracebacks.from_log(text, [])
+    facts = {
+        "exception.type": "wire.ReadTimeout", "exception.stacktrace": text,
+        "butfor.exception.frames": json.dumps([[library, 1, "Pool.read"]]),
+    }  # fmt: skip
+    injected = tracebacks._seen(facts, "s", [])
+    for seen in (logged, injected):
+        assert seen["types"] == ["WireTimeout", "wire.ReadTimeout"]
+        assert tracebacks.innermost(seen) == ["b.py", 2, "second", True]
+
+
 def test_good_needs_good_answers_of_failing_and_healthy_requests(tmp_path):
     failing, healthy = (
         answer(tmp_path, "f", "failing", text="total six"),

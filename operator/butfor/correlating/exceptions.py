@@ -15,6 +15,7 @@ from butfor.correlating.frames import Sources, decoded, innermost
 from butfor.correlating.orders import Ordered
 from butfor.correlating.templates import template
 from butfor.correlating.tracebacks import Raised, parse
+from butfor.evidence.predicates import Frame
 from butfor.evidence.timelines import ExceptionSeen, StackSample
 
 MAX_SEEN = 100_000
@@ -88,12 +89,25 @@ def _seen(span: str, attributes: Attributes, source: str, sources: Sources) -> E
         return None
     root = chain[0] if chain else None
     message = root.message[:MAX_MESSAGE] if root and (len(types) > 1 or not said) else said
-    raw = decoded(attributes.get("butfor.exception.frames")) or (root.frames if root else [])
+    frames = sources.frames(decoded(attributes.get("butfor.exception.frames")) or (root.frames if root else []))
+    if not innermost(frames):
+        frames = [*_callers(chain[1:], sources), *frames]
     escaped = attributes.get("exception.escaped", "").lower() == "true"
     return ExceptionSeen(
-        span=span, types=types, message=message, template=template(message), frames=sources.frames(raw),
+        span=span, types=types, message=message, template=template(message), frames=frames,
         source=source, escaped=escaped,
     )  # fmt: skip
+
+
+def _callers(outer: list[Raised], sources: Sources) -> list[Frame]:
+    """Who called a library that raised the root and caught it within itself: what it raised instead tells."""
+    for raised in outer:
+        frames = sources.frames(raised.frames)
+        while frames and not frames[-1].in_repository:
+            frames.pop()
+        if frames:
+            return frames
+    return []
 
 
 def _types(text: str | None) -> list[str]:

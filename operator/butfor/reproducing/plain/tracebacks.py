@@ -46,10 +46,18 @@ def from_log(text: str, roots: list[str]) -> list[Seen]:
             continue
         if chained and found:
             found[-1]["types"].extend(seen["types"])
+            if not _inside(found[-1]["frames"]):
+                found[-1]["frames"] = [*_inside(seen["frames"]), *found[-1]["frames"]]
         else:
             found.append(seen)
         chained = any(mark in after for mark in _CHAINED)
     return found
+
+
+def _inside(frames: list[list[Any]]) -> list[list[Any]]:
+    """Return the frames down to the innermost one inside the repository; none where none is inside."""
+    last = max((n for n, frame in enumerate(frames) if frame[3]), default=-1)
+    return frames[: last + 1]
 
 
 def matches(predicate: dict[str, Any], seen: Seen, renames: dict[str, str]) -> str:
@@ -169,10 +177,13 @@ def _seen(attributes: dict[str, Any], service: str, roots: list[str]) -> Seen | 
     types = [str(name) for name in _loaded(attributes.get("butfor.exception.types"))]
     message = str(attributes.get("exception.message", ""))
     chained = parsed is not None and len(parsed["types"]) > 1
+    framed = _framed(frames, roots)
+    if parsed and not _inside(framed) and (not framed or _inside(parsed["frames"])):
+        framed = parsed["frames"]  # a library raised and caught the root within itself: the text names its callers
     return {
         "types": types or (parsed["types"] if parsed else [str(attributes["exception.type"])]),
         "message": parsed["message"] if parsed and chained else message,
-        "frames": _framed(frames, roots) if frames else (parsed["frames"] if parsed else []),
+        "frames": framed,
         "escaped": str(attributes.get("exception.escaped", "")).lower() == "true",
         "service": service,
     }
