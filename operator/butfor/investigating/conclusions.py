@@ -35,7 +35,7 @@ def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
         predicate=_predicate(findings), population=_population(analysis), raised_in=_raised_in(analysis),
         divergence=analysis.graph.divergence if analysis else [],
         suspects=suspects, functions=_functions(findings, suspects),
-        rank_before_runs=[suspect.commit for suspect in ranking.suspects] if ranking else [],
+        rank_before_runs=[suspect.commit for suspect in (findings.ranked or ranking).suspects] if ranking else [],
         counterfactual=findings.counterfactual or _transition_only(findings),
         bisection=findings.bisected.bisection if findings.bisected else Bisection(reason="not run"),
         reproduction=_reproduction(findings), patch=_patch(findings), slice=analysis.cut if analysis else Slice(),

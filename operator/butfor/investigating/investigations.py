@@ -10,6 +10,7 @@ from butfor.errors import UserError
 from butfor.evidence.verdicts import Verdict
 from butfor.investigating.analyses import History, analyse
 from butfor.investigating.conclusions import conclude
+from butfor.investigating.contrasting import asked
 from butfor.investigating.progress import Clock, Progress
 from butfor.investigating.proofs import Trial
 from butfor.investigating.questions import Findings, Question
@@ -61,7 +62,8 @@ def _made(folder: Path) -> Path:
 
 def _can_run(question: Question, findings: Findings) -> bool:
     known = any(one.good and one.bad for one in question.services)
-    failed = findings.analysis is not None and findings.analysis.timelines.predicate is not None
+    seen = findings.analysis.timelines if findings.analysis is not None else None
+    failed = seen is not None and (seen.predicate is not None or (bool(seen.requests) and asked(question.symptom)))
     return known and failed and findings.history is not None and not question.analyse_only
 
 

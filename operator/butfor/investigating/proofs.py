@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from butfor.bisecting import bisect
@@ -11,6 +11,7 @@ from butfor.evidence.services import ServiceDescription
 from butfor.evidence.verdicts import PatchSummary
 from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
+from butfor.investigating.contrasting import contrasted, refocused
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
 from butfor.patching import Intervention, PatchCandidate, Proof, claims, counterfactual, deciding, minimise
@@ -51,12 +52,11 @@ class Trial:
         """A runner that tells bad from good, or None."""
         workshop = Workshop(self.bench, self.question.histories, self.scratch)
         history = self.history
-        with self.clock.stage("reproduce"):
-            found = reproduce(
-                self.analysis.timelines, self.analysis.timelines.telemetry, self.question.services, workshop,
-                history.good, history.bad, renames=history.repository.renames(history.good, history.bad),
-                case=self.question.case,
-            )  # fmt: skip
+        if self.analysis.timelines.predicate is None and not self.refocus(workshop):
+            return None
+        found = self.reproduced(workshop)
+        if outcomes.fails_at_both(found) and self.refocus(workshop):
+            found = self.reproduced(workshop)
         self.findings.reproduced = found
         report = found.reproduction
         if not report.reproduced or found.runner is None:
@@ -70,6 +70,28 @@ class Trial:
         )
         repro_files.write(report, found.runner, self.question.out / "repro", good=history.good, bad=history.bad)
         return found.runner
+
+    def reproduced(self, workshop: Workshop) -> Reproduced:
+        """The failure as it is explained now, had again from the capture."""
+        history, timelines = self.history, self.analysis.timelines
+        with self.clock.stage("reproduce"):
+            return reproduce(
+                timelines, timelines.telemetry, self.question.services, workshop, history.good, history.bad,
+                renames=history.repository.renames(history.good, history.bad), case=self.question.case,
+            )  # fmt: skip
+
+    def refocus(self, workshop: Workshop) -> bool:
+        """Explain what good answers otherwise, where there is such a thing."""
+        found = contrasted(self.question, self.history, self.analysis, workshop, self.clock)
+        self.clock.progress.note(found.reason or "; ".join(found.notes[:2]))
+        if found.members:
+            self.findings.ranked = self.findings.ranked or self.analysis.ranking
+            self.analysis = refocused(self.analysis, found, self.history, self.question.without, self.clock)
+        else:
+            said = [*self.analysis.timelines.reasons, f"compared with good: {found.reason}"]
+            self.analysis = replace(self.analysis, timelines=replace(self.analysis.timelines, reasons=said))
+        self.findings.analysis = self.analysis
+        return bool(found.members)
 
     def intervene(self, found: Reproduced) -> None:
         """Where both revisions fail: what heals it, if not code."""

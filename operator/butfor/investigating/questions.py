@@ -9,6 +9,7 @@ from pathlib import Path
 from butfor.bisecting import BisectionResult
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.services import ServiceDescription
+from butfor.evidence.suspects import Ranking
 from butfor.evidence.verdicts import Counterfactual, PatchSummary
 from butfor.investigating.analyses import Analysis, History
 from butfor.patching import Intervention, PatchCandidate
@@ -44,6 +45,8 @@ class Findings:
 
     history: History | None = None
     analysis: Analysis | None = None
+    ranked: Ranking | None = None
+    """The ranking before any run, where runs changed what is explained."""
     reproduced: Reproduced | None = None
     bisected: BisectionResult | None = None
     counterfactual: Counterfactual | None = None
