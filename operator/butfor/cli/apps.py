@@ -19,7 +19,7 @@ EXPECTED = (
     (InfrastructureError, "failed", 1),
 )
 # typer hands on the exceptions of the click inside it without naming their base
-USAGE = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 app = typer.Typer(
     name="butfor",
     help="But for this change, the failure would not have happened: name the commit, and prove it.",

@@ -27,12 +27,17 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
     Raises UserError for input that cannot be used, InfrastructureError for our own failure.
     """
     clock, findings = Clock(progress), Findings()
-    question.out.mkdir(parents=True, exist_ok=True)
+    try:
+        question.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{question.out} cannot be made a folder: {error.strerror}; give another --out") from error
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="butfor-", ignore_cleanup_errors=True)))
         scratch.chmod(0o711)
         findings.history = _history(question, scratch, stack)
-        findings.analysis = analyse(question.bundle, question.symptom, findings.history, question.without, clock)
+        findings.analysis = analyse(
+            question.bundle, question.symptom, findings.history, question.without, clock, question.services
+        )  # fmt: skip
         if _can_run(question, findings):
             _conduct(question, findings, bench, scratch, clock)
         return _written(question, findings, clock)
@@ -50,7 +55,7 @@ def _history(question: Question, scratch: Path, stack: ExitStack) -> History | N
         return None
     repository = stack.enter_context(Repository(folder, _made(scratch / "reading")))
     history = History(repository, repository.resolve(str(good)), repository.resolve(str(bad)), directory)
-    if history.good == history.bad:
+    if history.good == history.bad and not any(one.good_environment is not None for one in suspected):
         raise UserError(f"good and bad are the same commit {history.good[:12]}; there is nothing between them")
     return history
 
