@@ -38,11 +38,12 @@ def beyond_code(
 ) -> list[Intervention]:
     """Set downstream answers and limits to their healthy values at bad, and back again at good."""
     assert found.runner is not None
-    telemetry, good = analysis.timelines.telemetry, Tree(revision=history.good, label=GOOD)
+    telemetry = analysis.timelines.telemetry
+    good, bad = Tree(revision=history.good, label=GOOD), Tree(revision=history.bad, label="bad")
     panels = [downstreams(found.runner, analysis.timelines, telemetry), limits(found.runner)]
     rate = found.reproduction.bad_failures / max(1, found.reproduction.bad_runs)
     return [
-        _Attempt(panel.learned(good), history, repeats_for(rate), watch, deadline).tried()
+        _Attempt(panel.learned(good, bad), history, repeats_for(rate), watch, deadline).tried()
         for panel in panels
         if panel is not None
     ]
@@ -117,20 +118,25 @@ class _Attempt:
         return Tree(revision=self.history.bad, label="bad")
 
 
-def marked(analysis: Analysis, interventions: list[Intervention]) -> Analysis:
-    """The analysis with the slice's predictions confirmed or refuted, as far as these runs tested them."""
-    predictions = [_marked(one, interventions) for one in analysis.cut.predictions]
+def marked(analysis: Analysis, interventions: list[Intervention], suspects: frozenset[str] = frozenset()) -> Analysis:
+    """The analysis with the slice's predictions confirmed or refuted, as far as these runs tested them.
+
+    `suspects`: services whose code at good was seen to fail as well, so that no commit of theirs is to blame.
+    """
+    predictions = [_marked(one, interventions, suspects) for one in analysis.cut.predictions]
     return replace(analysis, cut=analysis.cut.model_copy(update={"predictions": predictions}))
 
 
-def _marked(prediction: Prediction, interventions: list[Intervention]) -> Prediction:
+def _marked(prediction: Prediction, interventions: list[Intervention], suspects: frozenset[str]) -> Prediction:
+    confirmed = prediction.confirmed
+    if prediction.outcome == "CodeChange" and prediction.node in {f"code_change:{name}" for name in suspects}:
+        confirmed = False
     done = next((one for one in interventions if one.kind == prediction.outcome), None)
-    if done is None or done.healed is None:
-        return prediction
-    if not done.healed:
-        return prediction.model_copy(update={"confirmed": False})
-    concerned = any(_names(prediction.node, part) for part in done.parts)
-    return prediction.model_copy(update={"confirmed": True}) if concerned else prediction
+    if done is not None and done.healed is False:
+        confirmed = False
+    elif done is not None and done.healed and any(_names(prediction.node, part) for part in done.parts):
+        confirmed = True
+    return prediction.model_copy(update={"confirmed": confirmed})
 
 
 def _names(node: str, part: str) -> bool:

@@ -57,13 +57,14 @@ class Panel:
             return self.turned(knobs)
         return self.turned([one for one in self.knobs if one not in knobs])
 
-    def learned(self, good: Tree) -> Panel:
+    def learned(self, good: Tree, bad: Tree) -> Panel:
         """Return the panel, judged by what good answers where everything is healthy.
 
-        For a failure that good shows too: what it answers in health can only be seen with the cause gone. Where good
-        is not well even so, what was expected before stays.
+        For a failure that good shows too: what it answers in health can only be seen with the cause gone; bad's
+        healthy requests tell what drifts. Where good is not well even so, what was expected before stays.
         """
         lesson = Lesson(self.turned(self.knobs))
+        lesson.show(bad, lesson.bad)
         for _ in range(2):
             lesson.show(good, lesson.good)
         failed = {a.id for shown in lesson.good for a in shown.outcome.answers if a.as_failure}
@@ -95,9 +96,9 @@ def downstreams(runner: LocalRunner, timelines: Timelines, telemetry: Telemetry)
     stubbed = sorted({name for answers in [healthy, *asked.values()] for name in answers})
 
     def make(base: LocalRunner, turned: Sequence[Knob]) -> LocalRunner:
-        keys = {(one.service, one.key) for one in turned}
+        left = {(one.service, one.key) for one in knobs if one not in turned}
         stubs = {
-            one.id: _answered(asked[one.id], healthy, keys) if one.role == "failing" else dict(asked[one.id])
+            one.id: _answered(asked[one.id], healthy, left) if one.role == "failing" else dict(asked[one.id])
             for one in requests
         }
         kept = [one for one in requests if one.service not in stubbed]
@@ -136,15 +137,16 @@ def _said(captured: StubAnswer, best: StubAnswer) -> str:
     return f"({how}, in health {best.status})"
 
 
-def _answered(asked: Answers, healthy: Answers, turned: set[tuple[str, str]]) -> dict[str, list[StubAnswer]]:
-    """Return a failing request's calls, the turned ones healed, and after them what is answered in health."""
+def _answered(asked: Answers, healthy: Answers, left: set[tuple[str, str]]) -> dict[str, list[StubAnswer]]:
+    """Return a failing request's calls, healed but for those in `left`, and after them what is answered in health.
+
+    What any failing request is to be answered as captured must stay so, however often it is asked.
+    """
     result = {}
     for name in {**asked, **healthy}:
-        mine = [(one, (name, _key(one)) in turned) for one in asked.get(name, [])]
-        faulty = {_key(one) for one, heals in mine if not heals}
-        alike = [healed(one, healthy.get(name, [])) or one if heals else one for one, heals in mine]
-        # what is left faulty must stay so, however often it is asked
-        result[name] = alike + [one for one in healthy.get(name, []) if _key(one) not in faulty]
+        known = healthy.get(name, [])
+        mine = [one if (name, _key(one)) in left else healed(one, known) or one for one in asked.get(name, [])]
+        result[name] = mine + [one for one in known if (name, _key(one)) not in left]
     return result
 
 
