@@ -255,3 +255,61 @@ def test_a_restored_function_gets_its_constants_and_what_they_use():
     exec(restored, space)
     assert space["handle"]() == space["math"].pi * 2
     assert b"import os" in restored
+
+
+ITEMS = "ITEMS = ['a', 'b']\nLISTED = ['a', 'b', 'gone']\n\n\ndef new(item):\n    return {'gone': 300}.get(item, 100)\n"
+LOOP = "def handle():\n    total = 0\n    for item in ITEMS:\n        total += old(item)\n    return total\n"
+
+
+def test_a_statement_of_the_culprit_is_enough_where_the_whole_does_not_run_any_more(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py=LOOP, lib_py=ITEMS + "\n\ndef old(item):\n    return 100\n")
+    culprit = history.commit("bulk", app_py=LOOP.replace("ITEMS", "LISTED").replace("old(", "new("))
+    bad = history.commit("old is gone", lib_py=ITEMS)
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    necessary = proof.counterfactual.necessary
+    assert necessary.held is True
+    assert necessary.method.startswith("in part (1 of 2 changed statements, in app.py: `for item in ITEMS:`)")
+    assert any("control" in line and "good" in line for line in necessary.details)
+    healed = proof.healing[0]
+    assert not healed.complete
+    assert healed.tree.overlay == {"app.py": LOOP.replace("old(", "new(").encode()}
+
+
+def test_what_others_changed_in_a_restored_function_must_not_explain_it(tmp_path):
+    history, good = start(tmp_path)
+    culprit = history.commit("faster", app_py=HEAD.replace("timeout = 500", "timeout = 50"))
+    history.commit("lenient", lib_py=LIB.replace("< 100", "< 10"))
+    bad = history.commit("rework", app_py=HEAD.replace("timeout = 500", "limit = 5").replace("(timeout)", "(limit)"))
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    necessary = proof.counterfactual.necessary
+    assert necessary.held is None
+    assert "another explanation" in necessary.reason
+    assert "what others changed in these functions" in necessary.reason
+    assert proof.healing
+    assert proof.healing[0].tree.revision == bad
+
+
+def test_a_part_does_not_count_where_the_rest_fails_at_home(tmp_path):
+    history = History(tmp_path / "repo")
+    app = "def handle():\n    return 500 if A or B else 200\n"
+    good = history.commit("start", app_py=app, x_py="A = 0\n", y_py="B = 0\n")
+    culprit = history.commit("both", x_py="A = 1\n", y_py="B = 1\n")
+    bad = history.commit("one is put right", y_py="B = 0  # was 1\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    necessary = proof.counterfactual.necessary
+    assert any(f"the same part at {culprit[:12]}: bad" in line for line in necessary.details)
+    assert necessary.held is True
+    assert necessary.method == f"with 1 later commits that build on it: {bad[:12]}"
+    assert necessary.details[-1] == "control of that, the other commits moved alone: bad"
+
+
+def test_a_part_that_counts_says_what_was_left(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n", y_py="B = 0\n")
+    culprit = history.commit("both", app_py="def handle():\n    return 500\n", y_py="B = 1\n")
+    bad = history.commit("more", y_py="B = 2\n")
+    proof, _ = prove(tmp_path, history, culprit, good, bad)
+    necessary = proof.counterfactual.necessary
+    assert necessary.held is True
+    assert necessary.method.startswith("in part (app.py:handle; left as it is: y.py)")
