@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from butfor.bisecting import bisect
 from butfor.evidence.services import ServiceDescription
-from butfor.evidence.verdicts import PatchSummary
 from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.contrasting import contrasted, refocused
+from butfor.investigating.patches import first_verified
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
 from butfor.patching import Intervention, PatchCandidate, Proof, claims, counterfactual, deciding, minimise
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce
 from butfor.reproducing import files as repro_files
-from butfor.verifying import verify
+from butfor.verifying import Verifier, plain_test
 
 SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
-"""Shares of the budget after which bisecting and the claims stop, so that a later stage is not starved."""
+SHARE_OF_SEARCH = 0.85
+"""Shares of the budget after which bisecting, the claims and the search for patches stop: no stage starves a later."""
 
 
 @dataclass
@@ -96,9 +98,9 @@ class Trial:
     def intervene(self, found: Reproduced) -> None:
         """Where both revisions fail: what heals it, if not code."""
         with self.clock.stage("intervene"):
-            self._note(outcomes.beyond_code(
-                found, self.analysis, self.history, self.clock.progress.note, self._deadline(SHARE_OF_BISECTION)
-            ))  # fmt: skip
+            until = self._deadline(SHARE_OF_BISECTION)
+            tried = outcomes.beyond_code(found, self.analysis, self.history, self.clock.progress.note, until)
+        self._note(tried, found.runner.suspects if found.runner else frozenset())
 
     def is_configuration(self) -> bool:
         """Whether good's configuration alone heals bad; then no commit needs to be looked for."""
@@ -108,16 +110,17 @@ class Trial:
         with self.clock.stage("intervene"):
             until = self._deadline(SHARE_OF_BISECTION)
             tried = outcomes.configuration(found, self.history, self.clock.progress.note, until)
-        self._note([tried] if tried else [])
-        return outcomes.decides(tried)
+        decides = outcomes.decides(tried)
+        self._note([tried] if tried else [], found.runner.suspects if found.runner and decides else frozenset())
+        return decides
 
-    def _note(self, tried: list[Intervention]) -> None:
+    def _note(self, tried: list[Intervention], suspects: frozenset[str] = frozenset()) -> None:
         """Keep what was tried, what it supports, and which predictions it confirms or refutes."""
         self.findings.interventions += tried
         found = deciding(tried)
         if found is not None:
             self.findings.counterfactual = claims(found)
-        self.findings.analysis = self.analysis = outcomes.marked(self.analysis, tried)
+        self.findings.analysis = self.analysis = outcomes.marked(self.analysis, tried, suspects)
 
     def bisect(self, runner: LocalRunner) -> str | None:
         """The culprit, or None."""
@@ -125,8 +128,8 @@ class Trial:
         with self.clock.stage("bisect"):
             found = bisect(
                 history.repository, runner, self.analysis.ranking, history.good, history.bad,
-                repeats=1 if rate >= 1 else 3, failure_rate=rate, deadline=self._deadline(SHARE_OF_BISECTION),
-                watch=self.clock.progress.note,
+                repeats=1 if rate >= 1 else outcomes.repeats_for(rate), failure_rate=rate,
+                deadline=self._deadline(SHARE_OF_BISECTION), watch=self.clock.progress.note,
             )  # fmt: skip
         self.findings.bisected = found
         return found.culprit
@@ -152,26 +155,19 @@ class Trial:
 
     def patch(self, runner: LocalRunner, proof: Proof) -> None:
         """The smallest healing patch that passes every check; else the best one with the checks that it failed."""
-        with self.clock.stage("patch"):
-            candidates = minimise(
-                self.history.repository, runner, proof.healing, self.history.bad, deadline=self._deadline(0.85)
-            )
-        if not candidates:
-            self.findings.patch = PatchSummary(reason="no set of the culprit's changes, taken out of bad, heals it")
-            return
-        with self.clock.stage("verify"):
-            for candidate in candidates:
-                self._verify(runner, candidate)
-                if self.findings.patch and self.findings.patch.verified:
-                    return
+        repository, bad = self.history.repository, self.history.bad
+        candidates = minimise(repository, runner, proof.healing, bad, deadline=self._deadline(SHARE_OF_SEARCH))
+        with Verifier(
+            repository, runner, bad, self._suspected().test, good=self.history.good,
+            new_test=plain_test(self.question.out / "repro"), watch=self.clock.progress.note,
+            deadline=self._deadline(1.0),
+        ) as verifier:  # fmt: skip
+            found = first_verified(candidates, self.proposals, verifier, self.clock.stage)
+        self.findings.patch, self.findings.candidate = found.summary, found.candidate
 
-    def _verify(self, runner: LocalRunner, candidate: PatchCandidate) -> None:
-        summary = verify(
-            self.history.repository, runner, candidate.tree, self._suspected().test, origin=candidate.origin,
-            diff=candidate.diff, good=self.history.good, watch=self.clock.progress.note, deadline=self._deadline(1.0),
-        )  # fmt: skip
-        if self.findings.patch is None or summary.verified:
-            self.findings.patch, self.findings.candidate = summary, candidate
+    def proposals(self) -> Iterable[PatchCandidate]:
+        """Candidates that do not come from the culprit's own changes; checked last, in the same way."""
+        return ()
 
     def _suspected(self) -> ServiceDescription:
         return next(service for service in self.question.services if service.good and service.bad)
