@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -17,9 +18,14 @@ def main() -> int:
     """Exit code 0 once stdin ends; 1, with the reason on stdout, where nothing can be attached."""
     options = _options()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever drives the agent ends it by closing its stdin
+    with contextlib.suppress(OSError):
+        # a process that starts and ends quickly can be asked who it is only while it is there
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     try:
         objects = options.objects or building.objects(options.cache)
-        session = Session(objects, building.PROBES, Settings(ring_bytes=options.ring_mb << 20))
+        session = Session(
+            objects, building.PROBES, Settings(ring_bytes=options.ring_mb << 20, exceptions=options.exceptions)
+        )
     except (BpfError, building.BuildError, OSError) as error:
         return serving.refuse(str(error))
     try:
@@ -36,6 +42,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--objects", type=Path, help="a folder of built probes, instead of the cache")
     parser.add_argument("--ring-mb", type=int, default=64, choices=[1 << n for n in range(9)], help="size of the ring")
+    parser.add_argument(
+        "--exceptions", action="store_true", help="also see exceptions of CPython processes, swallowed ones too"
+    )
     return parser.parse_args()
 
 

@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 
 PROBES = ("calls", "lifecycle", "tcp", "waiting")
+GATED = ("exceptions",)
+"""Probes that are loaded only when asked for: services raise and catch all the time."""
 _BTF = Path("/sys/kernel/btf/vmlinux")
 
 

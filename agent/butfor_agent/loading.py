@@ -62,6 +62,13 @@ class Probe:
             self.detach()
             raise
 
+    def attach_at(self, binary: Path, offset: int) -> None:
+        """Attach every program to a place in a file, in all processes that map it; raises BpfError."""
+        lib = library()
+        for name, program in self.programs.items():
+            link = lib.bpf_program__attach_uprobe(program, False, -1, str(binary).encode(), offset)
+            self.links.append(lib.checked(f"{self.name}/{name}", link))
+
     def detach(self) -> None:
         """Take the programs off; the maps stay readable."""
         while self.links:

@@ -21,6 +21,7 @@ from butfor_agent.clocks import Clock
 from butfor_agent.layouts import LayoutError, TypeTable
 from butfor_agent.libbpf import BpfError
 from butfor_agent.loading import KernelMap, Probe, load
+from butfor_agent.raising import Raising
 from butfor_agent.rings import Ring
 from butfor_agent.stacks import Stacks
 from butfor_agent.tables import SCHEMA, Tables
@@ -36,6 +37,7 @@ class Settings:
     slow_ns: int = 50_000_000
     off_cpu_ns: int = 10_000_000
     ring_bytes: int = 64 << 20
+    exceptions: bool = False
 
     def constants(self, kinds: dict[str, int]) -> dict[str, bytes]:
         """The probes' `const volatile` values."""
@@ -77,6 +79,7 @@ class Session:
             raise BpfError(
                 "no probe could be attached: " + "; ".join(f"{k}: {v}" for k, v in self.status.probes.items())
             )
+        self._raising = self._gated(objects, constants) if settings.exceptions else None
         self._ring = Ring(self._shared["events"], types.dtype("butfor_event"))
         self._tables = Tables(self._kinds, types.constants("butfor_join"), types.constants("butfor_context_miss"))
         self._loss_names = types.constants("butfor_loss")
@@ -114,6 +117,15 @@ class Session:
         for known, kernel_map in probe.maps.items():
             if "." not in known:  # .rodata and .bss are each object's own
                 self._shared.setdefault(known, kernel_map)
+
+    def _gated(self, objects: Path, constants: dict[str, bytes]) -> Raising | None:
+        try:
+            found = Raising(objects, self._shared, constants)
+        except BpfError as error:
+            self.status.probes["exceptions"] = str(error)
+            return None
+        self.status.probes["exceptions"] = "attached"
+        return found
 
     def watch(self, pid: int) -> None:
         """Watch a process and all that it will start. Its threads and children of before are added too."""
@@ -169,6 +181,8 @@ class Session:
         with self._lock:
             self._drain()
         self._ring.close()
+        if self._raising is not None:
+            self._raising.close()
         for probe in reversed(self._probes):
             probe.close()
 
@@ -186,10 +200,14 @@ class Session:
                 self.clock_steps += self.clock.tick()
 
     def _drain(self) -> None:
+        if self._raising is not None:
+            self._raising.settle()
         while len(events := self._ring.read()):
             self._learn(events)
             if self._writer is not None:
-                self._writer.write_batch(self._tables.batch(events, self.clock))
+                raised = np.flatnonzero(events["kind"] == self._kinds["KIND_EXCEPTION"])
+                places = self._raising.places(events[raised]) if self._raising is not None else []
+                self._writer.write_batch(self._tables.batch(events, self.clock, raised, places))
                 self.written += len(events)
 
     def _learn(self, events: NDArray[Any]) -> None:
@@ -211,12 +229,16 @@ class Session:
         if kind == self._kinds["KIND_EXEC"]:
             self.stacks.forget(pid)
             process.look()
+            if self._raising is not None:
+                self._raising.started(pid)
         elif kind == self._kinds["KIND_CONTEXT_PUBLISHED"]:
             self._resolve(pid)
         else:
             at = self.clock.wall(np.array([record["time_ns"]], np.uint64))
             process.ended(int(record["value"]), int(at[0]))
             self.stacks.forget(pid)
+            if self._raising is not None:
+                self._raising.ended(pid)
             self._ended.append(self.processes.pop(pid))
 
     def _see(self, pid: int, inner_pid: int, started_ns: int) -> processes.Process:
@@ -224,6 +246,8 @@ class Session:
         if known is None or (started_ns and known.started_ns and known.started_ns != started_ns):
             known = self.processes[pid] = processes.Process(pid, inner_pid, started_ns)
             known.look()
+            if self._raising is not None:
+                self._raising.started(pid)
         if started_ns and not known.started_ns:
             known.started_ns, known.inner_pid = started_ns, inner_pid
         return known

@@ -7,8 +7,8 @@ processes are normal: files are bounded, memory is read by address, and each ref
 
 from __future__ import annotations
 
-import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -67,19 +67,16 @@ class _Module:
 def resolve(pid: int) -> Slot:
     """The slot of a process (host pid); raises SlotError."""
     modules = _modules(pid)
-    musl = any("ld-musl" in module.path for module in modules)
+    entry = 8 if any("ld-musl" in module.path for module in modules) else 16
     for module in modules:
         try:
-            with module.inside.open("rb") as stream:
-                if os.fstat(stream.fileno()).st_size > MAXIMUM_FILE:
-                    continue
-                slot = _slot_in(stream, pid, module, 8 if musl else 16)
+            reached = _reached(module.inside)
         except OSError:
             continue
         except (ELFError, struct.error, ValueError, UnicodeDecodeError, OverflowError, KeyError) as error:
             raise SlotError(Refusal.MALFORMED) from error
-        if slot is not None:
-            return slot
+        if reached is not None:
+            return _slot(pid, module.base, reached, entry)
     raise SlotError(Refusal.NO_SYMBOL)
 
 
@@ -107,24 +104,57 @@ def _file_name(addresses: str) -> str:
     return f"{int(start, 16):x}-{int(end, 16):x}"
 
 
-def _slot_in(stream: BinaryIO, pid: int, module: _Module, dtv_entry: int) -> Slot | None:
-    """The slot if this module defines the symbol, else None."""
+@dataclass(frozen=True)
+class _Reached:
+    """How a file reaches the symbol: relocations as (kind, address), before the file is placed in memory."""
+
+    value: int
+    first: int
+    relocations: tuple[tuple[int, int], ...] = ()
+    local: Slot | None = None
+
+
+def _reached(path: Path) -> _Reached | None:
+    """What is the same in every process that maps a file; None where it does not define the symbol."""
+    status = path.stat()
+    if status.st_size > MAXIMUM_FILE:
+        return None
+    key = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    if key not in _known:
+        if len(_known) >= MAXIMUM_MODULES:
+            _known.clear()
+        with path.open("rb") as stream:
+            _known[key] = _read(stream)
+    return _known[key]
+
+
+_known: dict[tuple[int, int, int], _Reached | None] = {}
+
+
+def _read(stream: BinaryIO) -> _Reached | None:
     if stream.read(4) != b"\x7fELF":
         return None
     stream.seek(0)
     elf = ELFFile(stream)
     table = elf.get_section_by_name(".dynsym")
-    if not isinstance(table, SymbolTableSection):
-        return None
-    found = _symbol(table)
-    if found is None:
+    found = _symbol(table) if isinstance(table, SymbolTableSection) else None
+    if found is None or not isinstance(table, SymbolTableSection):
         return None
     if elf.elfclass != 64 or not elf.little_endian:
         raise SlotError(Refusal.UNSUPPORTED)
     value = table.get_symbol(found)["st_value"]
     if elf["e_type"] == "ET_EXEC":
-        return _local_exec(elf, value)
-    return _relocated(elf, pid, _bias(elf, module), found, value, dtv_entry)
+        return _Reached(value, 0, local=_local_exec(elf, value))
+    first = next((segment["p_vaddr"] for segment in elf.iter_segments("PT_LOAD") if segment["p_offset"] == 0), 0)
+    return _Reached(value, first, tuple(_relocations(elf, found)))
+
+
+def _relocations(elf: ELFFile, symbol: int) -> Iterator[tuple[int, int]]:
+    for section in elf.iter_sections():
+        if isinstance(section, RelocationSection):
+            for relocation in section.iter_relocations():
+                if relocation["r_info_sym"] == symbol:
+                    yield relocation["r_info_type"], relocation["r_offset"]
 
 
 def _symbol(table: SymbolTableSection) -> int | None:
@@ -135,11 +165,6 @@ def _symbol(table: SymbolTableSection) -> int | None:
         if symbol.name == SYMBOL and symbol["st_shndx"] != "SHN_UNDEF":
             return index
     return None
-
-
-def _bias(elf: ELFFile, module: _Module) -> int:
-    first = next((s for s in elf.iter_segments("PT_LOAD") if s["p_offset"] == 0), None)
-    return module.base - (first["p_vaddr"] if first is not None else 0)
 
 
 def _local_exec(elf: ELFFile, value: int) -> Slot:
@@ -153,24 +178,21 @@ def _local_exec(elf: ELFFile, value: int) -> Slot:
     return Slot(value - (segment["p_memsz"] + align - 1) // align * align)
 
 
-def _relocated(elf: ELFFile, pid: int, bias: int, symbol: int, value: int, dtv_entry: int) -> Slot:
+def _slot(pid: int, base: int, reached: _Reached, dtv_entry: int) -> Slot:
+    """What the dynamic linker made of a file's relocations in this process."""
+    if reached.local is not None:
+        return reached.local
     module = None
-    for section in elf.iter_sections():
-        if not isinstance(section, RelocationSection):
-            continue
-        for relocation in section.iter_relocations():
-            kind = relocation["r_info_type"]
-            if relocation["r_info_sym"] != symbol:
-                continue
-            at = bias + relocation["r_offset"]
-            if kind in _TLSDESC:
-                return _described(pid, at, value, dtv_entry)
-            if kind in _TPOFF:
-                return Slot(_words(pid, at, 1)[0])
-            if kind in _DTPMOD:
-                module = _words(pid, at, 1)[0]
-            elif kind in _DTPOFF and module:
-                return Slot(_words(pid, at, 1)[0], module, dtv_entry)
+    for kind, address in reached.relocations:
+        at = base - reached.first + address
+        if kind in _TLSDESC:
+            return _described(pid, at, reached.value, dtv_entry)
+        if kind in _TPOFF:
+            return Slot(_words(pid, at, 1)[0])
+        if kind in _DTPMOD:
+            module = _words(pid, at, 1)[0]
+        elif kind in _DTPOFF and module:
+            return Slot(_words(pid, at, 1)[0], module, dtv_entry)
     raise SlotError(Refusal.NO_RELOCATION)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 import butfor.evidence.arrows  # noqa: F401 - pyarrow's first conversion would import pandas, while the ring fills
 from butfor_agent import calls
 from butfor_agent.clocks import Clock
+from butfor_agent.pythons import Place
 
 _TEXT = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(
@@ -39,6 +41,9 @@ SCHEMA = pa.schema(
         ("socket", pa.uint64()),
         ("local", _TEXT),  # address:port
         ("remote", _TEXT),
+        ("file", _TEXT),  # of an exception's frame
+        ("line", pa.int32()),
+        ("function", _TEXT),
         ("argument_0", pa.uint64()),
         ("argument_1", pa.uint64()),
         ("user_stack", pa.int32()),  # key in stacks.arrow, -1 for none
@@ -49,6 +54,7 @@ SCHEMA = pa.schema(
         ("miss", _TEXT),  # why the thread's context was not read
     ]
 )
+_NONE = np.empty(0, np.intp)
 _FAMILIES = {0: "", 1: "unix", 2: "inet", 10: "inet6"}
 _TCP_CLOSE = 7
 _SYN_SENT = 2
@@ -64,8 +70,10 @@ class Tables:
         self._join_names = _names(joins, "JOIN_")
         self._miss_names = _names(misses, "MISS_")
 
-    def batch(self, events: NDArray[Any], clock: Clock) -> pa.RecordBatch:
-        """One record batch in the schema above, in the order of the ring."""
+    def batch(
+        self, events: NDArray[Any], clock: Clock, raised: NDArray[np.intp] = _NONE, places: Sequence[Place] = ()
+    ) -> pa.RecordBatch:
+        """One record batch in the schema above, in the order of the ring; `places` are those of the rows `raised`."""
         joined = events["join"] != 0
         columns = {
             "time_ns": clock.wall(events["time_ns"]), "duration_ns": events["duration_ns"].astype(np.int64),
@@ -79,6 +87,7 @@ class Tables:
             "path_cut": _full(events["path"]),
             "family": _coded(events["family"], _FAMILIES), "socket": events["socket"],
             "local": _endpoints(events, "local"), "remote": _endpoints(events, "remote"),
+            **_frames(len(events), raised, places),
             "argument_0": events["argument"][:, 0], "argument_1": events["argument"][:, 1],
             "user_stack": events["user_stack"], "kernel_stack": events["kernel_stack"],
             "trace_id": _hex(events["trace_id"]), "span_id": _hex(events["span_id"]),
@@ -105,6 +114,20 @@ class Tables:
 
     def _errors(self, events: NDArray[Any]) -> NDArray[np.int64]:
         return np.where(self._is_call(events["kind"]) & (events["value"] < 0), -events["value"], 0)
+
+
+def _frames(size: int, raised: NDArray[np.intp], places: Sequence[Place]) -> dict[str, Any]:
+    """The columns of exception frames: empty but for the rows that are one."""
+    lines = np.zeros(size, np.int32)
+    known = list(dict.fromkeys([Place("", 0, ""), *places]))
+    codes = np.zeros(size, np.int32)
+    if len(places):
+        order = {place: at for at, place in enumerate(known)}
+        codes[raised] = [order[place] for place in places]
+        lines[raised] = [place.line for place in places]
+    columns = {"file": [place.file for place in known], "function": [place.function for place in known]}
+    texts = {name: pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(found)) for name, found in columns.items()}
+    return {**texts, "line": lines}
 
 
 class _Calls(dict[int, str]):
