@@ -10,7 +10,7 @@ from butfor_inject.bodies import Body
 from butfor_inject.boundaries import attempt
 from butfor_inject.exchanges import Headers
 from butfor_inject.recorders import recorder
-from butfor_inject.spools import attributes
+from butfor_inject.texts import attributes, pairs
 
 _REFUSED = ("ConnectionRefusedError", "ClientConnectorError", "ConnectError", "gaierror", "NewConnectionError")
 
@@ -73,7 +73,7 @@ class Call:
         end_ns = time.time_ns()
         told = {
             "status": self.status,
-            "answer_headers": [list(pair) for pair in self.answer_headers],
+            "answer_headers": pairs(self.answer_headers),
             "complete": self.ended is None and self.status is not None,
             "ended": self.ended,
             "start_ns": self.start_ns,

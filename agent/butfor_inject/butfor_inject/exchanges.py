@@ -39,8 +39,9 @@ class Exchange:
         self.method, self.request_headers = method, headers
         self.path, _, self.query = target.partition("?")
         incoming = contexts.parse(next((v for k, v in headers if k.lower() == "traceparent"), ""))
-        self.trace_id, self.parent_id = incoming or (contexts.new_id(16), "")
-        self.span_id = contexts.new_id(8)
+        fresh = contexts.new_id(24)
+        self.trace_id, self.parent_id = incoming or (fresh[:32], "")
+        self.span_id = fresh[32:]
         self.peer: str | None = facts.get("peer")
         self.port: int | None = facts.get("port")
         self.scheme: str = facts.get("scheme") or "http"

@@ -10,7 +10,7 @@ from butfor_inject import failures, recorders
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import copied, current
 from butfor_inject.exchanges import identity, recent
-from butfor_inject.spools import attributes
+from butfor_inject.texts import attributes
 
 _SEVERITIES = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"), (0, 5, "DEBUG"))
 BODY_LIMIT = 16_384

@@ -9,7 +9,7 @@ from typing import Any
 from butfor_inject import failures
 from butfor_inject.bodies import Body
 from butfor_inject.exchanges import Exchange, Headers
-from butfor_inject.spools import attributes
+from butfor_inject.texts import attributes, listed, members, pairs
 
 SERVER, CLIENT, INTERNAL = 2, 3, 1
 ERROR = 2
@@ -29,7 +29,7 @@ def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
     }
     events = span_events(exchange)
     if events:
-        span["events"] = events
+        span["events"] = listed(events)
     if finished:
         span["endTimeUnixNano"] = str(exchange.done_ns or time.time_ns())
         if exchange.failing:
@@ -83,7 +83,7 @@ def _why(exchange: Exchange) -> str:
     return reasons.get(exchange.ended or "", "")
 
 
-def span_events(exchange: Exchange) -> list[dict[str, Any]]:
+def span_events(exchange: Exchange) -> list[str]:
     """Exceptions in the order they were seen, then the sampled stacks."""
     events = []
     for described in list(exchange.exceptions.values()):
@@ -96,8 +96,8 @@ def span_events(exchange: Exchange) -> list[dict[str, Any]]:
     return events
 
 
-def _event(name: str, time_ns: int, values: dict[str, Any]) -> dict[str, Any]:
-    return {"timeUnixNano": str(time_ns), "name": name, "attributes": attributes(values)}
+def _event(name: str, time_ns: int, values: dict[str, Any]) -> str:
+    return members({"timeUnixNano": str(time_ns), "name": name, "attributes": attributes(values)})
 
 
 def message_pair(
@@ -113,7 +113,7 @@ def message_pair(
         "service": service,
         "method": method,
         "target": target,
-        "request_headers": [list(pair) for pair in headers],
+        "request_headers": pairs(headers),
         "request_body": request.close(),
         "request_bytes": request.size,
         "request_truncated": request.truncated,
@@ -129,7 +129,7 @@ def server_payload(exchange: Exchange, service: str) -> dict[str, Any]:
     target = f"{exchange.path}?{exchange.query}" if exchange.query else exchange.path
     told = {
         "status": exchange.status,
-        "answer_headers": [list(pair) for pair in exchange.answer_headers],
+        "answer_headers": pairs(exchange.answer_headers),
         "complete": exchange.ended is None,
         "ended": None if exchange.ended == "truncated" else exchange.ended,
         "start_ns": exchange.start_ns,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
 from butfor_inject.settings import Settings
-
-_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+from butfor_inject.texts import attributes, members, text
 
 
 class Spool:
@@ -26,41 +24,41 @@ class Spool:
         self.pid = os.getpid()
         self.token = os.urandom(4).hex()
         self._files: dict[str, int] = {}
-        self.resource = _encode(_resource(self.settings, self.pid))
+        self.resource = _resource(self.settings, self.pid)
 
     def _path(self, kind: str, suffix: str) -> str:
         return os.path.join(self.settings.spool, f"{kind}-{self.pid}-{self.token}.{suffix}")
 
-    def _line(self, kind: str, text: str) -> None:
+    def _line(self, kind: str, line: str) -> None:
         descriptor = self._files.get(kind)
         if descriptor is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
             descriptor = self._files.setdefault(kind, os.open(self._path(kind, "jsonl"), flags, 0o600))
-        data = text.encode("utf-8", "backslashreplace") + b"\n"
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
         while data:
             data = data[os.write(descriptor, data) :]
 
     def span(self, span: dict[str, Any], *, opened: bool = False) -> None:
         """Append a finished span, or what is known of one that is still open."""
-        body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{_encode(span)}]}}]'
-        text = f'{{"resourceSpans":[{{"resource":{self.resource},"scopeSpans":{body}}}]}}'
-        self._line("open" if opened else "spans", text)
+        body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{members(span)}]}}]'
+        line = f'{{"resourceSpans":[{{"resource":{self.resource},"scopeSpans":{body}}}]}}'
+        self._line("open" if opened else "spans", line)
 
     def log(self, scope: str, record: dict[str, Any]) -> None:
         """Append a log record."""
-        body = f'[{{"scope":{{"name":{_encode(scope)}}},"logRecords":[{_encode(record)}]}}]'
+        body = f'[{{"scope":{{"name":{text(scope)}}},"logRecords":[{members(record)}]}}]'
         self._line("logs", f'{{"resourceLogs":[{{"resource":{self.resource},"scopeLogs":{body}}}]}}')
 
     def payload(self, payload: dict[str, Any]) -> None:
         """Append a message pair (the keys of butfor.evidence.requests.Payload)."""
-        self._line("payloads", _encode(payload))
+        self._line("payloads", members(payload))
 
     def replace(self, kind: str, content: dict[str, Any]) -> None:
         """Write `<kind>-*.json` anew, atomically."""
         temporary = self._path(kind, "tmp")
         with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
             os.fchmod(file.fileno(), 0o644)  # read by whoever started us, whatever umask the service chose
-            file.write(_encode(content))
+            file.write(members(content))
         os.replace(temporary, self._path(kind, "json"))
 
     def temporary(self) -> str:
@@ -93,20 +91,7 @@ def _keep(path: str, target: str) -> None:
             raise
 
 
-def attributes(values: dict[str, Any]) -> list[dict[str, Any]]:
-    """OTLP attributes; None values are left out."""
-    return [{"key": key, "value": _value(value)} for key, value in values.items() if value is not None]
-
-
-def _value(value: Any) -> dict[str, Any]:
-    if isinstance(value, bool):
-        return {"boolValue": value}
-    if isinstance(value, int):
-        return {"intValue": str(value)}
-    return {"stringValue": value if isinstance(value, str) else str(value)}
-
-
-def _resource(settings: Settings, pid: int) -> dict[str, Any]:
+def _resource(settings: Settings, pid: int) -> str:
     values = {
         "service.name": settings.service,
         "process.pid": pid,
@@ -115,4 +100,4 @@ def _resource(settings: Settings, pid: int) -> dict[str, Any]:
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "butfor",
     }
-    return {"attributes": attributes(values)}
+    return members({"attributes": attributes(values)})
