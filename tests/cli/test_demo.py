@@ -65,6 +65,14 @@ def test_the_default_incident_is_written_investigated_and_told(investigated, tmp
     assert "the patch heals another request" in told
 
 
+def test_the_folder_may_be_named_from_where_one_is(investigated, tmp_path, capsys, monkeypatch):
+    investigated(outcome="Inconclusive")
+    monkeypatch.chdir(tmp_path)
+    assert run(["demo", "--out", "out/demo"]) == 3
+    assert (tmp_path / "out" / "demo" / demos.INCIDENTS / DEFAULT / "incident.yaml").is_file()
+    capsys.readouterr()
+
+
 def test_inconclusive_leaves_with_3_and_is_called_undecided(investigated, tmp_path, capsys):
     investigated(outcome="Inconclusive")
     assert run(["demo", "--out", str(tmp_path)]) == 3

@@ -25,6 +25,7 @@ def write_history(commits: Iterable[Made], folder: Path) -> dict[int, str]:
 
     Raises InfrastructureError where git is not there or refuses.
     """
+    folder = folder.resolve()  # git is started elsewhere
     _git("init", "--quiet", "--bare", "--object-format=sha1", "--initial-branch=main", "--template=", str(folder))
     marks = folder / "marks"
     stream = b"".join(_stream(commits))
