@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from butfor.evidence._base import Frozen, Lenient
 
@@ -55,6 +56,14 @@ class ServiceDescription(Lenient):
     """Resource limits that the service runs under; the Resource intervention lifts them."""
     good_environment: dict[str, str] | None = None
     """Set where good and bad differ in configuration only (ConfigChange); None: the same as `environment`."""
+
+    @field_validator("directory")
+    @classmethod
+    def _inside(cls, value: str) -> str:
+        path = PurePosixPath(value)
+        if path.is_absolute() or ".." in path.parts or "\0" in value:
+            raise ValueError("must be a folder inside the repository")
+        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -38,7 +38,7 @@ def parse(content: bytes, where: str) -> list[ServiceDescription]:
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{where} is not readable YAML: {str(error).splitlines()[0]}") from error
     entries = loaded.get("services", [loaded]) if isinstance(loaded, dict) else loaded
-    if not isinstance(entries, list):
+    if not isinstance(entries, list) or not entries:
         raise UserError(f"{where} describes no service; it needs at least `name` and `run`")
     try:
         return [ServiceDescription.model_validate(entry) for entry in entries]
