@@ -2,15 +2,17 @@
 
 import json
 
-from butfor_inject.texts import attributes, listed, members, pairs, text
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from butfor_inject.texts import attributes, listed, members, pairs, text
 
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.text(), st.floats(allow_nan=False, allow_infinity=False))
 VALUES = st.recursive(PLAIN, lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text(), inner)), max_leaves=8)
 KEYS = st.from_regex(r"[a-z_.]{1,12}", fullmatch=True)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(KEYS, VALUES))
 def test_an_object_reads_back(values):
     assert json.loads(members(values)) == values
@@ -19,6 +21,7 @@ def test_an_object_reads_back(values):
     }  # fmt: skip
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.text(), st.text())))
 def test_headers_read_back(headers):
     line = members({"headers": pairs(headers)})
