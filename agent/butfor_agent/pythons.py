@@ -1,7 +1,7 @@
 """CPython from outside: which interpreter a process runs, and which file, line and function a code object stands for.
 
 Offsets are those of CPython's own structures (Include/cpython/code.h, Include/internal/pycore_frame.h), by minor
-version; an interpreter that is not in the table is refused. What a process holds is hostile: all that is read is bounded.
+version; an interpreter that is not in the table is refused. A process is hostile: everything that is read is bounded.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ DOCUMENTS = ("ARCHITECTURE.md", "README.md")
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_module_it_names_exists(document):
-    named = set(re.findall(r"`(butfor(?:_inject)?(?:\.(?!yaml)[a-z_]+)*)`", (ROOT / document).read_text()))
+    named = set(re.findall(r"`(butfor(?:_inject|_agent)?(?:\.(?!yaml)[a-z_]+)*)`", (ROOT / document).read_text()))
     for name in sorted(named):
         assert importlib.import_module(name)
 
