@@ -17,7 +17,7 @@ from butfor.ports.repositories import Repository
 SIMILAR = 0.6
 REWORDED = 0.25
 """The least credit for having written a statement down, though what it does was there before."""
-EARLIER, CARRIED = 0.3, 0.4
+EARLIER, CARRIED = 0.3, 0.2
 MOST_STEPS = 6
 LONGEST = 2000
 WORDS = re.compile(r"\w+|[^\w\s,()]")
@@ -41,6 +41,7 @@ class Introductions:
     def __init__(self, history: History, tree: Tree, repository: Repository, good: str, bad: str) -> None:
         self._tree, self._repository, self._range = tree, repository, (good, bad)
         self._commits = {commit.sha for commit in history.commits}
+        self._new: dict[tuple[str, Key, str], float] = {}
         self._blames: dict[str, dict[int, str]] = {}
         self.by_commit: dict[str, list[Placed]] = {}
         self.by_region: dict[Key, list[Placed]] = defaultdict(list)
@@ -86,18 +87,24 @@ class Introductions:
                     if removed.said.likeness == like and other.key != placed.key:
                         return (other.key, removed), 0.0
         before = _closest(added.text, placed.edit)
-        if before:
-            return (placed.key, before), _change(before, added)
-        return self._carried(placed, added)
+        near = ((placed.key, before), _change(before, added)) if before else (None, 1.0)
+        return near if near[1] <= CARRIED else self._carried(placed, added) or near
 
-    def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement] | None, float]:
-        """A removed statement that made the same calls on the same names: the operation was there before."""
-        calls = added.said.operations
-        for other in self.by_commit[placed.commit] if calls else []:
+    def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement], float] | None:
+        """A removed statement of the same file that did all of it: the effect was there before."""
+        effects = added.said.effects
+        for other in self.by_commit[placed.commit] if effects else []:
             for removed in other.edit.removed:
-                if other.edit.path == placed.edit.path and calls <= removed.said.operations:
+                if other.edit.path == placed.edit.path and effects <= removed.said.effects:
                     return (other.key, removed), CARRIED
-        return None, 1.0
+        return None
+
+    def newness(self, placed: Placed, added: Statement) -> float:
+        """The share of an added statement that its commit did not take from somewhere else."""
+        key = (placed.commit, placed.key, added.text)
+        if key not in self._new:
+            self._new[key] = max(REWORDED, self._origin(placed, added)[1])
+        return self._new[key]
 
     def _blamed(self, path: str, line: int) -> dict[str, float]:
         good, bad = self._range
@@ -120,7 +127,9 @@ def _closest(text: str, edit: Edit) -> Statement | None:
 
 
 def _change(before: Statement, after: Statement) -> float:
-    """The share of the words and signs of two statements that they do not have in common."""
+    """The share of a statement's effects that are new; without effects, of the words and signs not in common."""
+    if after.said.effects:
+        return len(after.said.effects - before.said.effects) / len(after.said.effects)
     old, new = (Counter(WORDS.findall(s.text.replace("_", "").lower())) for s in (before, after))
     together = (old | new).total()
     return 1.0 - (old & new).total() / together if together else 0.0

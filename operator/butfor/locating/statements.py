@@ -53,14 +53,19 @@ class Saying:
         return frozenset(syntax.binds(self.node) if self.node else ())
 
     @cached_property
+    def shows(self) -> frozenset[str]:
+        """Those of the names it binds that code elsewhere sees: attributes, keywords, keys, a definition's own name."""
+        return frozenset(syntax.shows(self.node) if self.node else ())
+
+    @cached_property
     def calls(self) -> tuple[str, ...]:
         """Last names of what it calls."""
         return tuple(dict.fromkeys(syntax.called(self.node))) if self.node else ()
 
     @cached_property
-    def operations(self) -> frozenset[str]:
-        """What it calls or passes on, with the name it is called on, folded."""
-        return frozenset(map(fold, syntax.operations(self.node))) if self.node else frozenset()
+    def effects(self) -> frozenset[str]:
+        """What it does that can raise, block or take long, folded; empty for raw lines."""
+        return frozenset(map(fold, syntax.effects(self.node))) if self.node else frozenset()
 
 
 @dataclass(frozen=True, eq=False)

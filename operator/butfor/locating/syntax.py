@@ -119,6 +119,41 @@ def binds(node: ast.AST) -> set[str]:
     return found
 
 
-def operations(node: ast.AST) -> set[str]:
-    """What a statement calls or passes on to be called, with the name it is called on, as text."""
-    return {ast.unparse(child.func) for child in parts_of(node) if isinstance(child, ast.Call)}
+def shows(node: ast.AST) -> set[str]:
+    """Names that a statement gives a value to and that are not local to its function."""
+    found: set[str] = set()
+    for child in parts_of(node):
+        match child:
+            case ast.Attribute(attr=name, ctx=ast.Store()) | ast.keyword(arg=str(name)):
+                found.add(name)
+            case ast.Dict(keys=keys):
+                found |= {k.value for k in keys if isinstance(k, ast.Constant) and isinstance(k.value, str)}
+    return found
+
+
+def effects(node: ast.AST) -> set[str]:
+    """What a statement does, as text: its calls, subscripts, attribute accesses, arithmetic, comparisons, loops, raises.
+
+    Only these can raise, block or take long; names, constants and targets around them cannot.
+    """
+    found = {ast.unparse(child) for child in parts_of(node) if isinstance(child, _DOING) and not _stores(child)}
+    if isinstance(node, ast.Raise | ast.Assert | ast.Delete):
+        found.add(ast.unparse(node))
+    if isinstance(node, ast.For | ast.AsyncFor | ast.While):
+        found.add("for " + ast.unparse(own(node)[-1]))
+    return found
+
+
+def _stores(node: ast.AST) -> bool:
+    return isinstance(getattr(node, "ctx", None), ast.Store)
+
+
+_DOING = (
+    ast.Call, ast.Subscript, ast.Attribute, ast.BinOp, ast.Compare, ast.GeneratorExp, ast.ListComp, ast.SetComp,
+    ast.DictComp, ast.Yield, ast.YieldFrom,
+)  # fmt: skip
+
+
+def waits(node: ast.AST) -> bool:
+    """Whether a statement awaits something."""
+    return any(isinstance(child, ast.Await | ast.AsyncFor | ast.AsyncWith) for child in (node, *parts_of(node)))

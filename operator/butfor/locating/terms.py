@@ -25,7 +25,7 @@ from butfor.locating.lexicons import fold, parts, words
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Scene
 from butfor.locating.protections import Protections
-from butfor.locating.sources import Statement
+from butfor.locating.sources import MODULE, Statement
 from butfor.locating.trees import Tree
 
 WEIGHTS = {
@@ -38,6 +38,7 @@ WEIGHTS = {
     "substance": 2.0,
 }
 MENTIONED = 0.3
+MOST_NAMES = 3
 MOST_CITED = 8
 
 
@@ -144,35 +145,47 @@ def _data_flow(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit
         for statement in one.edit.fresh:
             weight = setting.flow.statements.get((one.key, statement.text), 0.0)
             if weight:
-                yield Hit(weight, f"changed what flows there: {statement.text[:80]}", cited)
-        yield from _names(setting, one, cited)
+                yield Hit(
+                    weight * setting.introductions.newness(one, statement),
+                    f"changed what flows there: {statement.text[:80]}",
+                    cited,
+                )
+    yield from _names(setting, sha, placed)
 
 
-def _names(setting: Setting, one: Placed, cited: tuple[str, ...]) -> Iterator[Hit]:
+def _names(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     best: dict[str, Hit] = {}
-    for statement in (*one.edit.fresh, *one.edit.gone):
-        for name, strength in _defines(statement).items():
-            weight = setting.flow.names.get(name, 0.0) * strength
-            if weight > (best[name].strength if name in best else 0.0):
-                why = f"{'defines' if strength == 1 else 'mentions'} {name}: {statement.text[:80]}"
-                best[name] = Hit(weight, why, (*setting.flow.cited.get(name, ()), *cited))
-    yield from sorted(best.values(), key=lambda h: -h.strength)[:3]
+    for one in placed:
+        near = setting.neighbours.of(one.key).weight
+        for statement in (*one.edit.fresh, *one.edit.gone):
+            for name, strength in _defines(statement, one.key[1] == MODULE, near).items():
+                weight = setting.flow.names.get(name, 0.0) * strength
+                if weight > (best[name].strength if name in best else 0.0):
+                    why = f"{'defines' if strength > MENTIONED else 'mentions'} {name}: {statement.text[:80]}"
+                    cited = (*setting.flow.cited.get(name, ()), f"commit:{sha[:12]}:{one.edit.path}")
+                    best[name] = Hit(weight, why, cited)
+    yield from sorted(best.values(), key=lambda h: -h.strength)[:MOST_NAMES]
 
 
-def _defines(statement: Statement) -> dict[str, float]:
-    """Folded names of a statement: 1 where it defines them (binds, keys, defaults), less where it mentions them."""
+def _defines(statement: Statement, module: bool, near: float) -> dict[str, float]:
+    """Folded names of a statement: 1 where it defines what others see, less where it mentions a name.
+
+    Attributes, keywords, keys and a module's names are seen anywhere; a function's own names only near by.
+    """
     if statement.node is None:
         head = statement.text.replace(":", "=").partition("=")[0].split()
         return {fold(w): MENTIONED for w in words(statement.text)} | {fold(w): 1.0 for w in head[-1:]}
     found = {fold(word): MENTIONED for word in statement.tokens}
-    return found | {fold(word): 1.0 for word in statement.said.binds}
+    shown = {fold(word) for word in statement.said.shows}
+    local = 1.0 if module else max(MENTIONED, near)
+    return found | {fold(word): 1.0 if fold(word) in shown else local for word in statement.said.binds}
 
 
 def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     best: dict[str, Hit] = {}
     for one in placed:
         for statement in (*one.edit.fresh, *one.edit.gone):
-            for name, defined in _defines(statement).items():
+            for name, defined in _defines(statement, True, 1.0).items():
                 for word, share in _spellings(name):
                     clue = setting.clues.get(word)
                     strength = clue.strength * defined * share if clue else 0.0
