@@ -30,7 +30,7 @@ def provider_down(how: str) -> Callable[[Path], Path]:
         case.provider(BROKEN[how])
         case.web(changes(CALLER, {**CALLER_SLOTS, "timeout": "1.5"}, TOUCHING))
         load = {"healthy": gets("/price/USD", "/price/GBP", "/nothing"), "failing": gets("/price/EUR", "/price/CHF")}
-        return case.write(load, NEVER, symptom={"service": "web", "status": 500})
+        return case.write(load, NEVER, symptom={"service": "web"})
 
     return make
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from butfor.evidence.graphs import Prediction
 from butfor.evidence.predicates import Judgement
+from butfor.evidence.reproductions import Reproduction
 from butfor.evidence.runs import Tree
 from butfor.investigating.analyses import Analysis, History
 from butfor.patching import Intervention, intervene
@@ -24,6 +25,7 @@ from butfor.reproducing.interventions import Knob, Panel, downstreams, limits, v
 REPEATS, MOST_REPEATS = 3, 20
 MISSED = 0.01
 """A failure that shows now and then counts as gone after so many runs that all would miss it this seldom."""
+SELDOM = "the failure shows too seldom to tell whether it is gone"
 Watch = Callable[[str], None]
 
 
@@ -41,9 +43,9 @@ def beyond_code(
     telemetry = analysis.timelines.telemetry
     good, bad = Tree(revision=history.good, label=GOOD), Tree(revision=history.bad, label="bad")
     panels = [downstreams(found.runner, analysis.timelines, telemetry), limits(found.runner)]
-    rate = found.reproduction.bad_failures / max(1, found.reproduction.bad_runs)
+    repeats = repeats_for(rate_of(found.reproduction))
     return [
-        _Attempt(panel.learned(good, bad), history, repeats_for(rate), watch, deadline).tried()
+        _Attempt(panel.learned(good, bad), history, repeats, watch, deadline).tried()
         for panel in panels
         if panel is not None
     ]
@@ -54,7 +56,7 @@ def configuration(found: Reproduced, history: History, watch: Watch, deadline: f
     panel = variables(found.runner) if found.runner is not None else None
     if panel is None:
         return None
-    return _Attempt(panel, history, repeats_for(found.reproduction.rate), watch, deadline).tried()
+    return _Attempt(panel, history, repeats_for(rate_of(found.reproduction)), watch, deadline).tried()
 
 
 def decides(tried: Intervention | None) -> bool:
@@ -67,9 +69,16 @@ def decides(tried: Intervention | None) -> bool:
 
 def repeats_for(rate: float) -> int:
     """How many runs must all be well until a failure seen in this share of runs counts as gone."""
-    if rate >= 1 or rate <= 0:
+    if rate >= 1:
         return REPEATS
-    return min(MOST_REPEATS, max(REPEATS, math.ceil(math.log(MISSED) / math.log(1 - rate))))
+    if rate <= MISSED:
+        return MOST_REPEATS + 1
+    return max(REPEATS, math.ceil(math.log(MISSED) / math.log1p(-rate)))
+
+
+def rate_of(report: Reproduction) -> float:
+    """The share of runs of bad that fail, estimated with care where few were run (Laplace's rule of succession)."""
+    return (report.bad_failures + 1) / (report.bad_runs + 2)
 
 
 @dataclass
@@ -85,6 +94,10 @@ class _Attempt:
     def tried(self) -> Intervention:
         """All of it, then the fewest things that heal, both ways round."""
         panel = self.panel
+        if self.repeats > MOST_REPEATS:
+            return Intervention(
+                panel.kind, panel.name, healed=None, reason=SELDOM, parts=[k.label for k in panel.knobs]
+            )
         whole = self._intervened(panel.knobs, back=len(panel.knobs) == 1)
         if not whole.healed or len(panel.knobs) == 1:
             return whole
@@ -106,7 +119,7 @@ class _Attempt:
     def _heals(self, knobs: list[Knob]) -> Judgement:
         """`good` where every run is; one run does where the failure shows each time."""
         runner = self.panel.turned(knobs)
-        for _ in range(1 if self.repeats == REPEATS else self.repeats):
+        for _ in range(1 if self.repeats <= REPEATS else self.repeats):
             if time.monotonic() > self.deadline:
                 return "unknown"
             judgement = runner.run(self._bad()).judgement
