@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from butfor.evidence.verdicts import Verdict
@@ -9,13 +10,18 @@ from butfor.reporting.jobs import ci_files, readme
 from butfor.reporting.materials import Material
 from butfor.reporting.pages import page
 from butfor.reporting.sentences import headline
-from butfor.reporting.writing import write
+from butfor.reporting.writing import encodable, write
 
 __all__ = ["Material", "report"]
 
 
 def report(verdict: Verdict, material: Material, out: Path) -> None:
-    """Write the folder `out`: verdict.json, report.html, README.txt, the patch and the jobs, where there are any."""
+    """Write the folder `out`: verdict.json, report.html, README.txt, the patch and the jobs, where there are any.
+
+    What an earlier verdict left there and this one does not name is removed.
+    """
+    verdict = encodable(verdict)
+    _remove_stale(verdict, material, out)
     files = {"verdict.json": verdict.model_dump_json(indent=2) + "\n", "README.txt": readme(verdict, headline(verdict))}
     files["report.html"] = page(verdict, material)
     if verdict.reproduction.path:
@@ -23,4 +29,14 @@ def report(verdict: Verdict, material: Material, out: Path) -> None:
     if material.patch:
         write(out / "patch.diff", material.patch)
     for name, text in files.items():
-        write(out / name, text.encode())
+        write(out / name, text.encode("utf-8", "backslashreplace"))
+
+
+def _remove_stale(verdict: Verdict, material: Material, out: Path) -> None:
+    if not material.patch:
+        (out / "patch.diff").unlink(missing_ok=True)
+    if not verdict.reproduction.path:
+        for name in ci_files():
+            (out / name).unlink(missing_ok=True)
+        if (out / "repro" / "plan.json").is_file():
+            shutil.rmtree(out / "repro")
