@@ -6,8 +6,9 @@ Lines keep their line feed and are split at line feeds only, so that joining the
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 Lines = list[bytes]
 EXACT_LINES = 4000
@@ -68,7 +69,7 @@ def transplant(base: bytes, ours: bytes, edits: Sequence[Edit]) -> Placed:
     if base == ours:
         return Placed(list(edits), [])
     a, b = split(base), split(ours)
-    mapping = _mapping(a, b)
+    mapping = _mapping(base, ours)
     placed: list[Edit] = []
     conflicts: list[Edit] = []
     for edit in edits:
@@ -152,11 +153,13 @@ def _opcodes(a: Lines, b: Lines) -> list[tuple[str, int, int, int, int]]:
     return [("equal", 0, head, 0, head), *inner, *ends]
 
 
-def _mapping(a: Lines, b: Lines) -> dict[int, int]:
+@lru_cache(maxsize=256)
+def _mapping(old: bytes, new: bytes) -> Mapping[int, int]:
+    a, b = split(old), split(new)
     return {i1 + k: j1 + k for tag, i1, i2, j1, _ in _opcodes(a, b) if tag == "equal" for k in range(i2 - i1)}
 
 
-def _aligned(edit: Edit, a: Lines, b: Lines, mapping: dict[int, int]) -> Edit | None:
+def _aligned(edit: Edit, a: Lines, b: Lines, mapping: Mapping[int, int]) -> Edit | None:
     before = -1 if edit.start == 0 else mapping.get(edit.start - 1)
     after = len(b) if edit.end == len(a) else mapping.get(edit.end)
     if before is not None and after is not None and tuple(b[before + 1 : after]) == edit.new:

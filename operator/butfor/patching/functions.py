@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from butfor.patching import edits
 from butfor.patching.sources import parsed
@@ -32,7 +33,8 @@ class Definition:
         return self.name.rpartition(".")[0]
 
 
-def definitions(content: bytes) -> dict[str, Definition]:
+@lru_cache(maxsize=128)
+def definitions(content: bytes) -> Mapping[str, Definition]:
     """Functions and methods by qualified name, in the order of the file; empty where it does not parse."""
     module = parsed(content)
     if module is None:
@@ -68,7 +70,7 @@ def _blocks(node: Statement) -> list[list[Statement]]:
     return blocks + [handler.body for handler in getattr(node, "handlers", [])]
 
 
-def enclosing(found: dict[str, Definition], start: int, end: int) -> str:
+def enclosing(found: Mapping[str, Definition], start: int, end: int) -> str:
     """The definition whose lines hold start..end, empty for none."""
     last = max(start, end - 1)
     return next((d.name for d in found.values() if d.start <= start and last < d.end), "")
@@ -94,7 +96,7 @@ def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
     return changed if parsed(changed) is not None else None
 
 
-def _place(content: bytes, wanted: Definition, source: bytes, present: dict[str, Definition]) -> int | None:
+def _place(content: bytes, wanted: Definition, source: bytes, present: Mapping[str, Definition]) -> int | None:
     siblings = [d.name for d in definitions(source).values() if d.parent == wanted.parent]
     earlier = siblings[: siblings.index(wanted.name)] if wanted.name in siblings else []
     for name in reversed(earlier):

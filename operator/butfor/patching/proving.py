@@ -13,6 +13,7 @@ so ("in part", "with"), and it holds only if the part or the company explains no
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -51,16 +52,18 @@ def counterfactual(
     hints: Sequence[FunctionRef] = (),
     repeats: int = 2,
     budget: int = 80,
+    seconds: float = 300.0,
     deadline: float | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Run what the three claims need. `transition`: the bisection's claim, kept when it held.
 
     `hints`: functions that are likely to matter, tried first. `repeats`: runs behind each verdict that counts.
-    `budget`: runs at most over all claims.
+    `budget`: runs at most over all claims. `seconds`: for each claim; what was found by then and seen to hold is kept.
     """
     case = _Case(repository, runner, repository.resolve(culprit), repository.resolve(good), repository.resolve(bad))
     case.hints, case.repeats, case.deadline, case.watch = list(hints), max(1, repeats), deadline, watch
+    case.seconds = seconds
     first = transition if transition is not None and transition.held else case.transition(budget)
     necessary, healing = case.necessary(budget // SHARE)
     sufficient = case.sufficient(budget // SHARE)
@@ -79,12 +82,14 @@ class _Case:
     bad: str
     hints: list[FunctionRef] = field(default_factory=list)
     repeats: int = 1
+    seconds: float = 300.0
     deadline: float | None = None
     watch: Callable[[str], None] = lambda _: None
     runs: int = 0
 
     def _tries(self, budget: int) -> Tries:
-        return Tries(self.runner, budget, self.deadline, self.repeats)
+        end = time.monotonic() + self.seconds
+        return Tries(self.runner, budget, end if self.deadline is None else min(end, self.deadline), self.repeats)
 
     def transition(self, budget: int) -> Claim:
         """Run the culprit and each parent."""

@@ -197,7 +197,9 @@ class Search:
 
         def works(some: list[str]) -> bool:
             left[0] -= 1
-            return bool(some) and left[0] >= 0 and self._accompanies(make(some), whole)
+            if not some or left[0] < 0 or self.tries.nearly_exhausted:
+                return False
+            return self._accompanies(make(some), whole)
 
         with self.tries.singly():
             kept = companions.fewer(commits, works) if works(commits) else []

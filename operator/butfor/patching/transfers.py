@@ -187,6 +187,8 @@ def _place_units(base: bytes, content: bytes, units: list[Unit]) -> tuple[list[E
 
 
 def _restore(change: Change, content: bytes, path: str, units: list[Unit]) -> tuple[bytes, list[Unit]]:
+    if not units:
+        return content, []
     source = change.new(path)
     wanted = functions.definitions(source) if source is not None else {}
     lost: list[Unit] = []

@@ -12,6 +12,9 @@ from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Runner, RunOutcome, Tree
 from butfor.patching.sources import could_run
 
+RESERVE = 0.2
+"""Share of the time that a search leaves for confirming what it found."""
+
 
 @dataclass(frozen=True)
 class Healing:
@@ -43,6 +46,7 @@ class Tries:
     runs: int = 0
     seen: dict[tuple[str, bool], RunOutcome] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
 
     def run(self, tree: Tree, *, healthy: bool = True) -> RunOutcome:
         """One run, or what it gave before; `unknown` with a reason when it cannot be run any more."""
@@ -81,6 +85,13 @@ class Tries:
             yield
         finally:
             self.repeats = repeats
+
+    @property
+    def nearly_exhausted(self) -> bool:
+        """Whether a search should end, so that what it found can still be confirmed."""
+        now = time.monotonic()
+        late = self.deadline is not None and self.deadline - now < RESERVE * (self.deadline - self.started)
+        return late or self.budget - self.runs < 2 * self.repeats
 
     @property
     def exhausted(self) -> bool:
