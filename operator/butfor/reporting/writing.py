@@ -25,7 +25,7 @@ def write(path: Path, content: bytes) -> None:
 
 
 def encodable(verdict: Verdict) -> Verdict:
-    """The same verdict with what is no UTF-8 (names of files need not be) written out as `\\udcff`."""
+    """The same verdict with what is no UTF-8 (names of files need not be) written out in ASCII."""
     return Verdict.model_validate(_encodable(verdict.model_dump()))
 
 
