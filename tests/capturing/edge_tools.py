@@ -63,9 +63,9 @@ def raw_service(handle: Callable[[socket.socket], None]) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def edge(target: int, spool: Path, *options: str) -> Iterator[int]:
+def edge(target: int, spool: Path, *options: str, python: str = sys.executable) -> Iterator[int]:
     """An edge as it runs in a sandbox: the folder alone, isolated; yields its port, stops it with SIGTERM."""
-    command = [sys.executable, "-I", str(FOLDER), "--listen", "127.0.0.1:0", "--target", f"127.0.0.1:{target}"]
+    command = [python, "-I", str(FOLDER), "--listen", "127.0.0.1:0", "--target", f"127.0.0.1:{target}"]
     command += ["--spool", str(spool), "--service", "shop", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout

@@ -49,6 +49,12 @@ def answering(answer: bytes, seen: list[bytes] | None = None):
     return handle
 
 
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="no Python of the system")
+def test_bytes_that_come_before_the_service_has_accepted_are_kept_by_every_python(tmp_path: Path) -> None:
+    with raw_service(answering(OK)) as service, edge(service, tmp_path, python="/usr/bin/python3") as port:
+        assert ask(port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n") == OK
+
+
 def test_only_the_traceparent_is_added(tmp_path: Path) -> None:
     seen: list[bytes] = []
     request = b"GET /a?b=c HTTP/1.1\r\nhOst:  x\r\nX-Twice: 1\r\nx-twice: 2\r\n\r\n"

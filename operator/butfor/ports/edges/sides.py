@@ -33,7 +33,8 @@ class Side(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         if self is self.connection.client:
-            transport.pause_reading()
+            # not at once: up to CPython 3.11.3 the loop starts reading after this, paused or not
+            asyncio.get_running_loop().call_soon(transport.pause_reading)
             self.connection.start()
 
     def data_received(self, data: bytes) -> None:
