@@ -286,3 +286,11 @@ def test_reading_and_correlating_does_without_pandas() -> None:
         "import colorsys"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_requests_that_show_the_symptom_as_well_are_rivals() -> None:
+    spans = [server("a", 0, 5, 404, path="/none"), server("b", 1, 5, 404, path="/list"), server("c", 2, 5, 200)]
+    found = correlate(telemetry(spans), Symptom(status=404))
+    assert found.predicate is not None
+    assert sorted([*found.failing, *found.rivals]) == [0, 1]
+    assert correlate(telemetry(spans), Symptom(status=404, route="/list")).rivals == []

@@ -7,6 +7,7 @@ import pytest
 from butfor.errors import UserError
 from butfor.evaluating import incidents, loads
 from butfor.evidence.incidents import Incident
+from butfor.evidence.requests import Request
 
 GOOD = """
 id: x
@@ -25,6 +26,10 @@ def write(folder, text):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "incident.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     return folder
+
+
+def test_a_body_of_bytes_is_sent_as_it_is(tmp_path):
+    assert loads.body_bytes(Request(path="/", body=b"name=M\xfcller")) == b"name=M\xfcller"
 
 
 def test_a_load_becomes_requests_with_bodies(tmp_path):

@@ -38,6 +38,7 @@ def correlate(
     return Timelines(
         telemetry, spans.table, segments(spans), spans.findings, requests,
         explained.predicate, explained.failing, explained.healthy, explained.reasons,
+        explained.rivals,
     )  # fmt: skip
 
 

@@ -31,7 +31,9 @@ def focus(timelines: Timelines, members: Sequence[int], answer: AnswerProperty |
         predicate = predicate.model_copy(update={"answer": answer})
     own = [i for i, one in enumerate(requests) if not one.failed and one.service == first.service]
     healthy = sorted(own, key=lambda i: requests[i].route != first.route)
-    return replace(timelines, requests=requests, predicate=predicate, failing=failing, healthy=healthy, reasons=reasons)
+    return replace(
+        timelines, requests=requests, predicate=predicate, failing=failing, healthy=healthy, reasons=reasons, rivals=[]
+    )  # fmt: skip
 
 
 def _marked(request: RequestSeen, reason: list[str], *, failed: bool) -> RequestSeen:

@@ -26,6 +26,7 @@ class Explained:
     failing: list[int] = field(default_factory=list)
     healthy: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    rivals: list[int] = field(default_factory=list)
 
 
 def explain(
@@ -33,7 +34,8 @@ def explain(
 ) -> Explained:
     """Choose the group, derive its predicate and check it against every request that did not fail."""
     reasons: list[str] = []
-    group = _chosen(requests, traffic, found, symptom, reasons)
+    rivals: list[int] = []
+    group = _chosen(requests, traffic, found, symptom, reasons, rivals)
     if group is None:
         return Explained(healthy=_healthy(requests, None), reasons=reasons)
     related = _related(group, found, requests)
@@ -51,12 +53,13 @@ def explain(
             "name what tells them apart with --symptom"
         )
         return Explained(None, failing, healthy, reasons)
-    return Explained(predicate, failing, healthy, reasons)
+    return Explained(predicate, failing, healthy, reasons, sorted(rivals))
 
 
 def _chosen(
-    requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom | None, reasons: list[str]
-) -> Group | None:
+    requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom | None, reasons: list[str],
+    rivals: list[int],
+) -> Group | None:  # fmt: skip
     if symptom and symptom.trace:
         found = _of_trace(requests, found, symptom.trace, reasons)
         if not found:
@@ -65,7 +68,7 @@ def _chosen(
         reasons.append(_nothing(requests, symptom))
         return None
     if symptom and _asks(symptom):
-        return _by_symptom(requests, traffic, found, symptom, reasons)
+        return _by_symptom(requests, traffic, found, symptom, reasons, rivals)
     whole = [group for group in found if any(outermost(requests, traffic, i) for i in group.members)]
     group = max(whole or found, key=lambda one: _weight(one, requests))
     if len(whole) > 1:
@@ -101,9 +104,13 @@ def _asks(symptom: Symptom) -> bool:
 
 
 def _by_symptom(
-    requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom, reasons: list[str]
-) -> Group | None:
-    """The group that shows most of the symptom; a group of another service or route never stands in."""
+    requests: list[RequestSeen], traffic: Traffic, found: list[Group], symptom: Symptom, reasons: list[str],
+    rivals: list[int],
+) -> Group | None:  # fmt: skip
+    """The group that shows most of the symptom; a group of another service or route never stands in.
+
+    `rivals` gets the members of others that show as much of it.
+    """
     missed = {id(group): _missed(group, requests, symptom) for group in found}
     asked = sum(key is not None for key in (symptom.status, symptom.exception, symptom.latency_over_ms))
     fit = [
@@ -126,6 +133,7 @@ def _by_symptom(
         reasons.append(f"the failure explained differs from the symptom in {', '.join(missed[id(group)])}")
     best = len(missed[id(group)])
     alike = [one for one in _unlike(group, fit, requests) if len(missed[id(one)]) == best]
+    rivals += [i for one in alike for i in one.members]
     if alike:
         reasons.append(f"the symptom is shown by {_named(group)}, explained here, and also by " + _all_named(alike))
     return group

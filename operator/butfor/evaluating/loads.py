@@ -62,6 +62,8 @@ def body_bytes(request: Request) -> bytes | None:
     """The body as sent: JSON for anything that is not text, marks filled."""
     if request.body is None:
         return None
+    if isinstance(request.body, bytes):
+        return request.body
     text = _text(request.body)
     size = len(text) + sum(len(fill.text) * fill.times for fill in request.body_fill.values())
     if size > MAXIMUM_BODY:

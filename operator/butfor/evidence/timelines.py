@@ -93,3 +93,5 @@ class Timelines:
     healthy: list[int] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     """Why there is no predicate, or what weakens it."""
+    rivals: list[int] = field(default_factory=list)
+    """Requests (indices) that show the symptom as well as `failing`, but in another way or elsewhere."""

@@ -54,10 +54,11 @@ class Trial:
         """A runner that tells bad from good, or None."""
         workshop = Workshop(self.bench, self.question.histories, self.scratch)
         history = self.history
-        if self.analysis.timelines.predicate is None and not self.refocus(workshop):
+        seen = self.analysis.timelines
+        if (seen.predicate is None or seen.rivals) and not self.refocus(workshop) and seen.predicate is None:
             return None
         found = self.reproduced(workshop)
-        if outcomes.fails_at_both(found) and self.refocus(workshop):
+        if outcomes.fails_at_both(found) and not seen.rivals and self.refocus(workshop):
             found = self.reproduced(workshop)
         self.findings.reproduced = found
         report = found.reproduction
