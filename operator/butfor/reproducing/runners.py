@@ -31,6 +31,12 @@ class Count:
     runs: int = 0
 
 
+def suspected(services: Sequence[ServiceDescription], suspects: frozenset[str], failing: str) -> ServiceDescription:
+    """The service whose own tests tell most: the failing one, if it is suspected, else the first that is."""
+    own = [one for one in services if one.name in suspects]
+    return next((one for one in own if one.name == failing), own[0])
+
+
 @dataclass
 class LocalRunner:
     """Implements `evidence.runs.Runner`. `suspects` are the services that run the tree under test.
@@ -90,18 +96,29 @@ class LocalRunner:
         )  # fmt: skip
 
     def suite(self, tree: Tree, script: str, *, timeout_s: float = 900) -> SuiteOutcome:
-        """Run a test script of the suspected service in a copy of the tree that it may write to."""
-        service = next(one for one in self.services if one.name in self.suspects)
+        """Run a test script of the suspected service in a copy of the tree that it may write to.
+
+        That is the failing service, if it is suspected. The script is told of the others by `VENV_<NAME>`, and of
+        those from another repository by `WORKTREE_<NAME>`.
+        """
+        service = suspected(self.services, self.suspects, self.predicate.service)
+        beside = [one for one in self.services if one.name not in (service.name, *self.parts.stubbed)]
         with self.folder() as folder:
             try:
                 planned = self.workshop.planned(service, tree)
+                others = {one.name: self.workshop.planned(one, self._tree_of(one, tree)) for one in beside}
             except ButforError as error:
                 return SuiteOutcome(exit_code=-1, log_tail=str(error))
             copy = Path(folder) / "worktree"
             shutil.copytree(planned.worktree, copy, symlinks=True)
             return suites.run_suite(
-                planned.model_copy(update={"worktree": copy}), script, self.workshop.bench, Path(folder), timeout_s
-            )
+                planned.model_copy(update={"worktree": copy}), script, self.workshop.bench, Path(folder), timeout_s,
+                environments={name: one.environment_path for name, one in others.items() if one.environment_path},
+                worktrees={name: one.worktree for name, one in others.items() if name not in self.suspects},
+            )  # fmt: skip
+
+    def _tree_of(self, service: ServiceDescription, tree: Tree) -> Tree:
+        return tree if service.name in self.suspects else Tree(revision=service.revision or service.bad or "HEAD")
 
     def folder(self) -> tempfile.TemporaryDirectory[str]:
         """Return a context with the name of a fresh folder for one run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 from butfor.errors import InfrastructureError
@@ -16,8 +17,14 @@ REPORT_LIMIT = 64 * 1024 * 1024
 LOG_TAIL = 6000
 
 
-def run_suite(service: PlannedService, script: str, bench: Bench, folder: Path, timeout_s: float) -> SuiteOutcome:
-    """Run `script` (bash -e) in the service's worktree, which it may write to. A cut-off run has exit code -1."""
+def run_suite(
+    service: PlannedService, script: str, bench: Bench, folder: Path, timeout_s: float, *,
+    environments: Mapping[str, Path] | None = None, worktrees: Mapping[str, Path] | None = None,
+) -> SuiteOutcome:  # fmt: skip
+    """Run `script` (bash -e) in the service's worktree, which it may write to. A cut-off run has exit code -1.
+
+    `environments` and `worktrees` of other services, by name, are shown to it as `VENV_<NAME>` and `WORKTREE_<NAME>`.
+    """
     sandbox = bench.sandbox
     report, data = folder / "report", folder / "data"
     tree = sandbox.inside(service.worktree, worktree_inside(service.name))
@@ -31,6 +38,10 @@ def run_suite(service: PlannedService, script: str, bench: Bench, folder: Path, 
         venv = sandbox.inside(service.environment_path, environment_inside(service.name))
         binds[service.environment_path] = venv
         env |= {"VIRTUAL_ENV": venv, "PATH": f"{venv}/bin:{path}"}
+    for name, path_of in (environments or {}).items():
+        env[f"VENV_{_upper(name)}"] = binds[path_of] = sandbox.inside(path_of, environment_inside(name))
+    for name, path_of in (worktrees or {}).items():
+        env[f"WORKTREE_{_upper(name)}"] = binds[path_of] = sandbox.inside(path_of, f"/srv/.play/sources/{name}")
     log = folder / "suite.log"
     try:
         done = sandbox.run(
@@ -46,6 +57,10 @@ def run_suite(service: PlannedService, script: str, bench: Bench, folder: Path, 
             exit_code=-1, tests=read_report(report / "junit.xml"), log_tail=f"cut off: {done.cut}\n{tail}"
         )
     return SuiteOutcome(exit_code=done.code, tests=read_report(report / "junit.xml"), log_tail=tail)
+
+
+def _upper(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).upper()
 
 
 def read_report(path: Path) -> dict[str, str]:
