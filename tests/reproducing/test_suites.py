@@ -12,10 +12,10 @@ from butfor.reproducing.suites import run_suite
 class Sandbox:
     """Maps every path and keeps how it was run."""
 
-    def inside(self, host, wanted):
+    def inside(self, _host, wanted):
         return wanted
 
-    def run(self, argv, **how):
+    def run(self, _argv, **how):
         self.how = how
         return SimpleNamespace(code=0, cut="")
 
