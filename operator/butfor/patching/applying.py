@@ -1,6 +1,6 @@
-"""Applying a unified diff that somebody else wrote (a model): hostile input, so bounded, path-checked and exact.
+"""Taking a unified diff that somebody else wrote (a model): hostile input, so bounded and path-checked here.
 
-A hunk goes where its old lines stand: at the line it names, else at the only other place. Nothing is guessed.
+It is then applied by git, by the same code that applies our own patches.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchSet
+from unidiff.patch import PatchedFile, PatchSet
 
+from butfor.errors import UserError
 from butfor.evidence.runs import Tree
-from butfor.patching.edits import split
 from butfor.patching.sources import could_run
+from butfor.ports.patches import apply_patch
 from butfor.ports.repositories import Repository
 
 MAXIMUM_BYTES = 256 * 1024
@@ -29,69 +30,48 @@ def from_diff(repository: Repository, revision: str, diff: str) -> tuple[Tree | 
         return None, f"not a unified diff: {str(error)[:200]}"
     if not 0 < len(patch) <= MAXIMUM_FILES:
         return None, f"the diff changes {len(patch)} files; 1 to {MAXIMUM_FILES} are allowed"
-    overlay: dict[str, bytes | None] = {}
-    for file in patch:
-        reason = _one(repository, revision, file, overlay)
-        if reason:
-            return None, reason
-    return Tree(revision=repository.resolve(revision), overlay=overlay, label="model"), ""
+    reasons = [_refused(file, repository, revision) for file in patch]
+    reason = next((reason for reason in reasons if reason), "")
+    return (None, reason) if reason else _applied(repository, revision, patch)
 
 
-def _one(repository: Repository, revision: str, file: object, overlay: dict[str, bytes | None]) -> str:
-    path = str(getattr(file, "path", ""))
-    old = repository.show(revision, path) if not unsafe(path) else None
-    reason = unsafe(path) or _refused(file, path, old)
+def _applied(repository: Repository, revision: str, patch: PatchSet) -> tuple[Tree | None, str]:
+    text = "".join(_written(file) for file in patch)
+    base = Tree(revision=repository.resolve(revision), label="model")
+    try:
+        tree = apply_patch(repository, base, text.encode("utf-8", "surrogateescape"), context=False)
+    except UserError as error:
+        return None, f"a hunk does not apply: {str(error)[:300]}"
+    broken = [path for path, content in tree.overlay.items() if not could_run(path, content)]
+    return (None, f"{broken[0]}: would not parse") if broken else (tree, "")
+
+
+def _written(file: PatchedFile) -> str:
+    """One file with headers of ours: others may lack git's prefixes, or hold more than a change of lines."""
+    old = "/dev/null" if file.is_added_file else f"a/{file.path}"
+    return f"--- {old}\t\n+++ b/{file.path}\t\n" + "".join(str(hunk) for hunk in file)
+
+
+def _refused(file: PatchedFile, repository: Repository, revision: str) -> str:
+    path = str(file.path)
+    reason = unsafe(path)
     if reason:
         return reason
-    content = _apply(split(old or b""), file)
-    if content is None:
-        return f"{path}: a hunk does not apply"
-    overlay[path] = content
-    return "" if could_run(path, content) else f"{path}: would not parse"
-
-
-def _refused(file: object, path: str, old: bytes | None) -> str:
-    if getattr(file, "is_binary_file", False) or getattr(file, "is_rename", False):
+    if file.is_binary_file or file.is_rename:
         return f"{path}: binary changes and renames are not taken"
-    if getattr(file, "is_removed_file", False):
+    if file.is_removed_file:
         return f"{path}: files are not deleted"
-    if getattr(file, "is_added_file", False) != (old is None):
-        return f"{path}: " + ("is not in the revision" if old is None else "is there already")
+    there = repository.show(revision, path) is not None
+    if file.is_added_file == there:
+        return f"{path}: " + ("is there already" if there else "is not in the revision")
     return ""
 
 
 def unsafe(path: str) -> str:
     """Why a path may not be written; empty when it may."""
     pure = PurePosixPath(path)
-    if not path or "\0" in path or "\\" in path or pure.is_absolute() or ".." in pure.parts:
+    if not path or any(mark in path for mark in "\0\\\n\t") or pure.is_absolute() or ".." in pure.parts:
         return f"{path[:100]!r} is not a path inside the repository"
     if ".git" in {part.lower() for part in pure.parts}:
         return f"{path[:100]!r} is git's own"
     return ""
-
-
-def _apply(lines: list[bytes], file: object) -> bytes | None:
-    out: list[bytes] = []
-    position = 0
-    for hunk in file:  # type: ignore[attr-defined]
-        old = [_bytes(line.value) for line in hunk if line.is_context or line.is_removed]
-        new = [_bytes(line.value) for line in hunk if line.is_context or line.is_added]
-        start = _place(lines, old, max(0, hunk.source_start - 1), position)
-        if start is None:
-            return None
-        out += lines[position:start] + new
-        position = start + len(old)
-    return b"".join(out + lines[position:])
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _place(lines: list[bytes], old: list[bytes], wanted: int, after: int) -> int | None:
-    if wanted >= after and lines[wanted : wanted + len(old)] == old:
-        return wanted
-    if not old:
-        return None
-    places = [i for i in range(after, len(lines) - len(old) + 1) if lines[i : i + len(old)] == old]
-    return places[0] if len(places) == 1 else None

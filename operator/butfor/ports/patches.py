@@ -13,17 +13,19 @@ from butfor.ports.repositories import Repository
 MAXIMUM_PATCH = 8 * 1024 * 1024
 
 
-def apply_patch(repository: Repository, tree: Tree, patch: bytes) -> Tree:
+def apply_patch(repository: Repository, tree: Tree, patch: bytes, *, context: bool = True) -> Tree:
     """`tree` with a git-format patch applied on its revision; UserError where it does not apply.
 
-    git itself refuses paths that leave the tree or run through symbolic links.
+    git itself refuses paths that leave the tree or run through symbolic links. `context`: hunks must have some lines
+    around them (False: take those of a diff without).
     """
     if len(patch) > MAXIMUM_PATCH:
         raise UserError(f"the patch is larger than {MAXIMUM_PATCH} bytes; it is not applied")
     with tempfile.TemporaryDirectory(prefix="butfor-patch-") as scratch:
         environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         _git(repository, environment, "read-tree", tree.revision)
-        _git(repository, environment, "apply", "--cached", "--whitespace=nowarn", "-", stdin=patch)
+        options = ["--cached", "--whitespace=nowarn", *([] if context else ["--unidiff-zero"])]
+        _git(repository, environment, "apply", *options, "-", stdin=patch)
         made = _git(repository, environment, "write-tree").decode().strip()
     return Tree(revision=tree.revision, overlay={**tree.overlay, **repository.tree_files(tree.revision, made)})
 
