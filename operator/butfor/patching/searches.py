@@ -164,18 +164,15 @@ class Search:
         names = ", ".join(sha[:12] for sha in commits[:12]) + (", ..." if commits[12:] else "")
         return f"with {count} {kind}: {names}"
 
-    def _accompanies(self, company: Company, whole: int, *, confirm: bool = False) -> bool:
-        """The set with the culprit is judged as wanted, and the set alone the opposite way.
-
-        `confirm`: what was seen once before is enough where nothing more may be run.
-        """
-        if company.conflicts or (self.tries.exhausted and not confirm):
+    def _accompanies(self, company: Company, whole: int, *, controlled: bool = True) -> bool:
+        """The set with the culprit is judged as wanted; and, where asked for, the set alone the opposite way."""
+        if company.conflicts:
             return False
         method = self._company_method(company.commits, whole)
         alone = Control(company.alone.tree, "opposite", "the other commits moved alone")
         controls = (alone,) if company.commits else ()
         attempt = Attempt(company.together.tree, method, "hunks", complete=True, controls=controls)
-        return self._try(attempt) == self.wanted and self._counts(attempt)
+        return self._try(attempt) == self.wanted and (not controlled or self._counts(attempt))
 
     def _thinned(self) -> Healing | None:
         """From the other end: the culprit's parent is good plus all earlier commits; leave out what is not needed.
@@ -192,18 +189,30 @@ class Search:
         return None if found is None or found.companions == whole else found
 
     def _fewest(self, commits: list[str], make: Callable[[list[str]], Company], whole: int = 0) -> Healing | None:
-        """The fewest of these companions that do, each tree run once in the search and the result confirmed."""
+        """The fewest of these companions that do; each tree is run once in the search, and the result confirmed.
+
+        Controls are run for the result only; where they fail there, once more for every set on the way.
+        """
+        for controlled in (False, True):
+            kept = self._thinner(commits, make, whole, controlled=controlled)
+            if not kept:
+                return None
+            company = make(kept)
+            if self._accompanies(company, whole):
+                method = self._company_method(kept, whole)
+                return Healing(company.together.tree, "hunks", method, complete=True, companions=len(kept))
+        return None
+
+    def _thinner(
+        self, commits: list[str], make: Callable[[list[str]], Company], whole: int, *, controlled: bool
+    ) -> list[str]:
         left = [TESTS_OF_SETS]
 
         def works(some: list[str]) -> bool:
             left[0] -= 1
             if not some or left[0] < 0 or self.tries.nearly_exhausted:
                 return False
-            return self._accompanies(make(some), whole)
+            return self._accompanies(make(some), whole, controlled=controlled)
 
         with self.tries.singly():
-            kept = companions.fewer(commits, works) if works(commits) else []
-        if not kept or not self._accompanies(make(kept), whole, confirm=True):
-            return None
-        method = self._company_method(kept, whole)
-        return Healing(make(kept).together.tree, "hunks", method, complete=True, companions=len(kept))
+            return companions.fewer(commits, works) if works(commits) else []
