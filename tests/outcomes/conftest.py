@@ -21,6 +21,11 @@ class Evaluated:
     row: dict[str, Any]
     verdict: dict[str, Any]
 
+    @property
+    def out(self) -> Path:
+        """The verdict's folder."""
+        return Path(self.row["verdict"]).parent
+
 
 @pytest.fixture(scope="session")
 def evaluated(tmp_path_factory):

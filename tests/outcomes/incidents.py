@@ -188,7 +188,39 @@ def broken_at_both(folder: Path) -> Path:
     return case.write(load, {"outcome": "Inconclusive", "culprit": None}, symptom={"status": 500})
 
 
+HOLDING = "    kept = [open(os.devnull) for _ in range(10)]\n    time.sleep(0.15)\n    return len(kept)"
+
+
+def open_files_together(folder: Path) -> Path:
+    """No request needs many files, but several at once do; failures come by themselves."""
+    case = Case(folder)
+    slots = {**LOCAL_SLOTS, "head": "import time", "work": HOLDING}
+    case.web(changes(LOCAL, slots, [INNOCENT[0], INNOCENT[2]]), limits={"open_files": 50})
+    load = {"healthy": gets("/report/a", "/report/b", "/nothing"), "failing": [], "concurrency": 8, "repeat": 12}
+    return case.write(load, {"outcome": "Resource", "culprit": None}, symptom={"status": 500})
+
+
+def provider_late(folder: Path) -> Path:
+    """The provider takes its time for some currencies; what is asked for comes, but late."""
+    case = Case(folder)
+    case.provider('if name in ("EUR", "CHF"):\n    time.sleep(1.2)')
+    case.web(changes(CALLER, CALLER_SLOTS, TOUCHING))
+    load = {"healthy": gets("/price/USD", "/price/GBP", "/nothing"), "failing": gets("/price/EUR", "/price/CHF")}
+    return case.write(load, NEVER, symptom={"service": "web", "latency_over_ms": 1000})
+
+
+def provider_silent(folder: Path) -> Path:
+    """The provider does not answer for some currencies, and the client gives up before the service does."""
+    case = Case(folder)
+    case.provider(BROKEN["hangs"])
+    case.web(changes(CALLER, CALLER_SLOTS, TOUCHING[:4]))
+    load = {"healthy": gets("/price/USD", "/price/GBP", "/nothing"), "failing": gets("/price/EUR", timeout=1)}
+    return case.write(load, NEVER, symptom={"service": "web", "status": "timeout"})
+
+
 CASES |= {
+    "open_files_together": open_files_together, "provider_late": provider_late, "provider_silent": provider_silent,
+
     "wrong_request": wrong_request, "retry_removed": retry_removed, "provider_flaky": provider_flaky,
     "open_files": open_files, "open_files_more": open_files_more,
     "memory": limited(MEMORY, limits={"memory_mb": 200}), "file_size": limited(FILE, limits={"file_mb": 1}),

@@ -3,10 +3,14 @@
 A few stand for all: `python -m tests.outcomes FOLDER` writes the others too, for `butfor eval FOLDER --json OUT`.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+
+from butfor.cli.proofs import prove
+from butfor.errors import UserError
 
 from . import incidents
 
@@ -59,6 +63,22 @@ def test_what_only_a_commit_brings_about_is_blamed_on_it(evaluated, name):
     truth = yaml.safe_load((evaluated(name).case / "truth.yaml").read_text("utf-8"))
     assert (row["outcome"], row["claim"], row["proof_true"]) == ("CodeChange", "Proved", True)
     assert evaluated(name).verdict["bisection"]["first_bad"] == truth["culprit"]
+
+
+def test_the_folder_proves_what_it_claims_and_a_forged_one_does_not(evaluated, tmp_path, capsys):
+    done = evaluated("open_files")
+    assert not (done.out / "ci").exists(), "a job that fails whatever is committed helps nobody"
+    assert prove(done.out, done.case / "web", repeats=1) == 0
+    assert capsys.readouterr().out.count("\nheld ") == 3
+    forged = tmp_path / "forged"
+    shutil.copytree(done.out, forged)
+    test = forged / "healed" / "test_reproduction.py"
+    test.write_text("def test_nothing():\n    pass\n")
+    with pytest.raises(UserError, match=r"another test than repro/.*test_reproduction\.py"):
+        prove(forged, done.case / "web", repeats=1)
+    shutil.copytree(forged / "repro", forged / "healed", dirs_exist_ok=True)
+    assert prove(forged, done.case / "web", repeats=1) == 1
+    assert "not held     necessary" in capsys.readouterr().out
 
 
 def test_each_incident_is_told_apart_by_its_truth_alone(tmp_path):

@@ -14,9 +14,11 @@ import typer
 from rich.console import Console
 
 from butfor.errors import UserError
+from butfor.evidence.verdicts import Verdict
 from butfor.ports.repositories import Repository
 from butfor.ports.sandboxes import detect
 from butfor.ports.watches import Limits
+from butfor.reporting.conditions import CONDITIONS, foreign
 from butfor.reporting.proofs import Answer, Proof, Replay, Runner, copy_reproduction, exit_code, read_folder
 from butfor.reproducing.files import TEMPLATES
 
@@ -52,12 +54,27 @@ def prove(
         copy_reproduction(out, reproduction)
         console.print(f"sandbox: {sandbox.describe()}", markup=False)
         proofs = []
-        for proof in Replay(folder, repository, runner(reproduction, repository), repeats).proofs():
+        healed = _healed(out, Path(scratch), folder.verdict, repository)
+        replay = Replay(folder, repository, runner(reproduction, repository), repeats, healed=healed)
+        for proof in replay.proofs():
             proofs.append(proof)
             _show(console, proof)
     code = exit_code(proofs)
     console.print(ENDINGS[code], style="bold")
     return code
+
+
+def _healed(out: Path, scratch: Path, verdict: Verdict, repository: Repository) -> Runner | None:
+    """How the reproduction with the healthy value is run; UserError where it is another test."""
+    if verdict.outcome not in CONDITIONS or not (out / "healed" / "plan.json").is_file():
+        return None
+    copy_reproduction(out, scratch / "healed", "healed")
+    apart = foreign(scratch / "repro", scratch / "healed", verdict.outcome)
+    if apart:
+        raise UserError(
+            f"healed/ is another test than repro/, not the same with a healthy value: {', '.join(apart[:5])}"
+        )
+    return runner(scratch / "healed", repository)
 
 
 def runner(reproduction: Path, repository: Repository) -> Runner:

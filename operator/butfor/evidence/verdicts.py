@@ -47,6 +47,8 @@ class ReproductionSummary(Frozen):
     """Counts of the final runs; `path` is relative to the verdict's folder."""
 
     path: str | None = None
+    healed_path: str | None = None
+    """Where no commit is to blame: the same with the one thing set to its healthy value."""
     bad_runs: int = 0
     bad_failures: int = 0
     good_runs: int = 0

@@ -148,7 +148,9 @@ def _reproduction(findings: Findings) -> ReproductionSummary:
         return ReproductionSummary(reason="not run")
     found = findings.reproduced.reproduction
     return ReproductionSummary(
-        path="repro" if found.reproduced else None, bad_runs=found.bad_runs, bad_failures=found.bad_failures,
+        path="repro" if found.reproduced or findings.conditions else None,
+        healed_path=findings.conditions[1] if findings.conditions else None,
+        bad_runs=found.bad_runs, bad_failures=found.bad_failures,
         good_runs=found.good_runs, good_failures=found.good_failures,
         requests=len(found.parts.requests) if found.parts else 0, sandbox=found.sandbox, reason=found.reason,
     )  # fmt: skip

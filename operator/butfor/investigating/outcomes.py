@@ -16,6 +16,7 @@ from butfor.evidence.predicates import Judgement
 from butfor.evidence.reproductions import Reproduction
 from butfor.evidence.runs import Tree
 from butfor.investigating.analyses import Analysis, History
+from butfor.investigating.conditions import Tried
 from butfor.patching import Intervention, intervene
 from butfor.patching.ddmin import ddmin
 from butfor.reproducing import Reproduced
@@ -35,9 +36,7 @@ def fails_at_both(found: Reproduced) -> bool:
     return found.runner is not None and not counts.reproduced and min(counts.bad_failures, counts.good_failures) > 0
 
 
-def beyond_code(
-    found: Reproduced, analysis: Analysis, history: History, watch: Watch, deadline: float
-) -> list[Intervention]:
+def beyond_code(found: Reproduced, analysis: Analysis, history: History, watch: Watch, deadline: float) -> list[Tried]:
     """Set downstream answers and limits to their healthy values at bad, and back again at good."""
     assert found.runner is not None
     telemetry = analysis.timelines.telemetry
@@ -51,7 +50,7 @@ def beyond_code(
     ]
 
 
-def configuration(found: Reproduced, history: History, watch: Watch, deadline: float) -> Intervention | None:
+def configuration(found: Reproduced, history: History, watch: Watch, deadline: float) -> Tried | None:
     """Run bad's code with good's values, and good's code with bad's; None where the two do not differ."""
     panel = variables(found.runner) if found.runner is not None else None
     if panel is None:
@@ -91,18 +90,18 @@ class _Attempt:
     watch: Watch
     deadline: float
 
-    def tried(self) -> Intervention:
+    def tried(self) -> Tried:
         """All of it, then the fewest things that heal, both ways round."""
+        knobs = self.panel.knobs
+        done = self._seldom() if self.repeats > MOST_REPEATS else self._intervened(knobs, back=len(knobs) == 1)
+        if done.healed and len(knobs) > 1:
+            knobs = ddmin(knobs, self._heals)
+            done = self._intervened(knobs, back=True)
+        return Tried(done, self.panel.turned([]), self.panel.turned(knobs))
+
+    def _seldom(self) -> Intervention:
         panel = self.panel
-        if self.repeats > MOST_REPEATS:
-            return Intervention(
-                panel.kind, panel.name, healed=None, reason=SELDOM, parts=[k.label for k in panel.knobs]
-            )
-        whole = self._intervened(panel.knobs, back=len(panel.knobs) == 1)
-        if not whole.healed or len(panel.knobs) == 1:
-            return whole
-        least = ddmin(panel.knobs, self._heals)
-        return self._intervened(least, back=True)
+        return Intervention(panel.kind, panel.name, healed=None, reason=SELDOM, parts=[k.label for k in panel.knobs])
 
     def _intervened(self, knobs: list[Knob], *, back: bool) -> Intervention:
         panel = self.panel

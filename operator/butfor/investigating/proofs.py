@@ -11,11 +11,13 @@ from butfor.bisecting import bisect
 from butfor.evidence.services import ServiceDescription
 from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
+from butfor.investigating.conditions import Tried, write_both
 from butfor.investigating.contrasting import contrasted, refocused
 from butfor.investigating.patches import first_verified
 from butfor.investigating.progress import Clock
+from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
-from butfor.patching import Intervention, PatchCandidate, Proof, claims, counterfactual, deciding, minimise
+from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce
 from butfor.reproducing import files as repro_files
@@ -25,6 +27,8 @@ SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
 SHARE_OF_SEARCH = 0.85
 """Shares of the budget after which bisecting, the claims and the search for patches stop: no stage starves a later."""
+PATCH_SECONDS = 900.0
+"""For every candidate together: whoever waits for a verdict is waiting for minutes, not for an hour."""
 
 
 @dataclass
@@ -111,17 +115,21 @@ class Trial:
         with self.clock.stage("intervene"):
             until = self._deadline(SHARE_OF_BISECTION)
             tried = outcomes.configuration(found, self.history, self.clock.progress.note, until)
-        decides = outcomes.decides(tried)
+        decides = outcomes.decides(tried.intervention if tried else None)
         self._note([tried] if tried else [], found.runner.suspects if found.runner and decides else frozenset())
         return decides
 
-    def _note(self, tried: list[Intervention], suspects: frozenset[str] = frozenset()) -> None:
+    def _note(self, tried: list[Tried], suspects: frozenset[str] = frozenset()) -> None:
         """Keep what was tried, what it supports, and which predictions it confirms or refutes."""
-        self.findings.interventions += tried
-        found = deciding(tried)
-        if found is not None:
+        every = [one.intervention for one in tried]
+        self.findings.interventions += every
+        found, report = deciding(every), self.findings.reproduced and self.findings.reproduced.reproduction
+        if found is not None and report:
             self.findings.counterfactual = claims(found)
-        self.findings.analysis = self.analysis = outcomes.marked(self.analysis, tried, suspects)
+            self.findings.conditions = write_both(
+                report, next(one for one in tried if one.intervention is found), self.question.out, self.history
+            )
+        self.findings.analysis = self.analysis = outcomes.marked(self.analysis, every, suspects)
 
     def bisect(self, runner: LocalRunner) -> str | None:
         """The culprit, or None."""
@@ -129,7 +137,8 @@ class Trial:
         with self.clock.stage("bisect"):
             found = bisect(
                 history.repository, runner, self.analysis.ranking, history.good, history.bad,
-                repeats=1 if rate >= 1 else outcomes.repeats_for(rate), failure_rate=rate,
+                failure_rate=rate,
+                repeats=1 if rate >= 1 else min(outcomes.MOST_REPEATS, outcomes.repeats_for(rate)),
                 deadline=self._deadline(SHARE_OF_BISECTION), watch=self.clock.progress.note,
             )  # fmt: skip
         self.findings.bisected = found
@@ -157,18 +166,22 @@ class Trial:
     def patch(self, runner: LocalRunner, proof: Proof) -> None:
         """The smallest healing patch that passes every check; else the best one with the checks that it failed."""
         repository, bad = self.history.repository, self.history.bad
-        candidates = minimise(repository, runner, proof.healing, bad, deadline=self._deadline(SHARE_OF_SEARCH))
+        end = time.monotonic() + PATCH_SECONDS
+        until = min(end, self._deadline(SHARE_OF_SEARCH))
+        candidates = minimise(repository, runner, proof.healing, bad, deadline=until)
         with Verifier(
             repository, runner, bad, self._suspected().test, good=self.history.good,
             new_test=plain_test(self.question.out / "repro"), watch=self.clock.progress.note,
-            deadline=self._deadline(1.0),
+            deadline=min(end, self._deadline(1.0)),
         ) as verifier:  # fmt: skip
             found = first_verified(candidates, self.proposals, verifier, self.clock.stage)
         self.findings.patch, self.findings.candidate = found.summary, found.candidate
 
     def proposals(self) -> Iterable[PatchCandidate]:
         """Candidates that do not come from the culprit's own changes; checked last, in the same way."""
-        return ()
+        return proposed(self.analysis, self.history, self.findings, self.clock.progress)
 
     def _suspected(self) -> ServiceDescription:
-        return next(service for service in self.question.services if service.good and service.bad)
+        own = [service for service in self.question.services if service.good and service.bad]
+        predicate = self.analysis.timelines.predicate
+        return next((one for one in own if predicate and one.name == predicate.service), own[0])

@@ -51,6 +51,8 @@ class Findings:
     bisected: BisectionResult | None = None
     counterfactual: Counterfactual | None = None
     interventions: list[Intervention] = field(default_factory=list)
+    conditions: tuple[str, str] | None = None
+    """The folders of the reproduction and of the same with the healthy value, where no commit is to blame."""
     candidate: PatchCandidate | None = None
     patch: PatchSummary | None = None
     degraded: list[str] = field(default_factory=list)

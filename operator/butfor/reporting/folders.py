@@ -24,7 +24,7 @@ def report(verdict: Verdict, material: Material, out: Path) -> None:
     _remove_stale(verdict, material, out)
     files = {"verdict.json": verdict.model_dump_json(indent=2) + "\n", "README.txt": readme(verdict, headline(verdict))}
     files["report.html"] = page(verdict, material)
-    if verdict.reproduction.path:
+    if _tells_code(verdict):
         files |= ci_files()
     if material.patch:
         write(out / "patch.diff", material.patch)
@@ -35,8 +35,15 @@ def report(verdict: Verdict, material: Material, out: Path) -> None:
 def _remove_stale(verdict: Verdict, material: Material, out: Path) -> None:
     if not material.patch:
         (out / "patch.diff").unlink(missing_ok=True)
-    if not verdict.reproduction.path:
+    if not _tells_code(verdict):
         for name in ci_files():
             (out / name).unlink(missing_ok=True)
-        if (out / "repro" / "plan.json").is_file():
-            shutil.rmtree(out / "repro")
+    kept = (verdict.reproduction.path, verdict.reproduction.healed_path)
+    for name in ("repro", "healed"):
+        if name not in kept and (out / name / "plan.json").is_file():
+            shutil.rmtree(out / name)
+
+
+def _tells_code(verdict: Verdict) -> bool:
+    """Whether the reproduction tells revisions apart: a job that fails whatever is committed helps nobody."""
+    return bool(verdict.reproduction.path) and not verdict.reproduction.healed_path

@@ -74,7 +74,13 @@ def readme(verdict: Verdict, headline: str) -> str:
     if verdict.patch.path:
         state = "passed every check" if verdict.patch.verified else "NOT verified, see report.html"
         lines += [f"{verdict.patch.path:14} a patch ({state}); git apply {verdict.patch.path}"]
-    if verdict.reproduction.path:
+    if verdict.reproduction.path and verdict.reproduction.healed_path:
+        run, healed = f"{verdict.reproduction.path}/run", f"{verdict.reproduction.healed_path}/run"
+        lines += [f"{verdict.reproduction.path + '/':14} the failure as a test, under the conditions as captured"]
+        lines += [f"{verdict.reproduction.healed_path + '/':14} the same test with the healthy value put back", ""]
+        lines += [f"{run} REV --repo DIR      exits 1 at bad and at good: the failure happens"]
+        lines += [f"{healed} REV --repo DIR     exits 0 at bad: it is gone"]
+    elif verdict.reproduction.path:
         run = f"{verdict.reproduction.path}/run"
         lines += [f"{verdict.reproduction.path + '/':14} the failure as a test", "ci/            jobs that run it", ""]
         lines += [f"{run} REV --repo DIR      exits 0 good, 1 the failure happens, 125 cannot tell"]

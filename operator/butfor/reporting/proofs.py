@@ -25,6 +25,7 @@ from butfor.evidence.runs import Tree
 from butfor.evidence.verdicts import Verdict
 from butfor.ports.patches import MAXIMUM_PATCH, apply_patch
 from butfor.ports.repositories import Repository
+from butfor.reporting.conditions import CONDITIONS
 
 Answer = Literal["good", "bad", "cannot tell"]
 Runner = Callable[[str], Answer]
@@ -85,10 +86,10 @@ def _read(out: Path, name: str, maximum: int) -> bytes:
     return path.read_bytes()
 
 
-def copy_reproduction(out: Path, target: Path) -> None:
-    """Copy `repro/` without following links; UserError for links, devices, or more than is plausible."""
+def copy_reproduction(out: Path, target: Path, name: str = "repro") -> None:
+    """Copy `repro/` (or `healed/`) without following links; UserError for links, devices, or an implausible size."""
     size = 0
-    for number, (path, relative) in enumerate(_walk(out / "repro")):
+    for number, (path, relative) in enumerate(_walk(out / name)):
         size += path.stat().st_size if path.is_file() else 0
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise UserError(f"{path} is neither a file nor a folder; the reproduction is not run")
@@ -110,8 +111,11 @@ def _walk(top: Path) -> Iterator[tuple[Path, Path]]:
 class Replay:
     """Replays claims of one folder against one repository."""
 
-    def __init__(self, folder: Folder, repository: Repository, run: Runner, repeats: int = 3) -> None:
+    def __init__(
+        self, folder: Folder, repository: Repository, run: Runner, repeats: int = 3, *, healed: Runner | None = None
+    ) -> None:
         self.folder, self.repository, self.run, self.repeats = folder, repository, run, repeats
+        self.healed = healed
         self.good, self.bad = repository.resolve(folder.good), repository.resolve(folder.bad)
         self.salt = secrets.token_hex(8)
 
@@ -119,6 +123,9 @@ class Replay:
         """Every claim of the verdict, replayed in turn."""
         verdict = self.folder.verdict
         facts, proved = verdict.counterfactual, verdict.claim == "Proved"
+        if verdict.outcome in CONDITIONS:
+            yield from self.conditions()
+            return
         yield self.reproduction()
         yield self.labels()
         if proved or verdict.claim == "Bisected" or facts.transition.held:
@@ -137,6 +144,21 @@ class Replay:
             ("bad", self.plain(self.bad), "bad"), ("good", self.plain(self.good), "good"),
         ]  # fmt: skip
         return self._expect("reproduction", method, wanted * self.repeats)
+
+    def conditions(self) -> Iterator[Proof]:
+        """Where no commit is to blame: good fails like bad, and bad is well with the one thing set to health."""
+        wanted: list[tuple[str, str, Answer]] = [
+            ("bad", self.plain(self.bad), "bad"), ("bad with noise", self.noisy(self.bad), "bad"),
+        ]  # fmt: skip
+        yield self._expect("reproduction", "bad was run under the conditions as captured", wanted * self.repeats)
+        if self.healed is None:
+            yield Proof("necessary", held=False, method="the healthy value put back", details=("there is no healed/",))
+        else:
+            method = "bad was run with the healthy value put back"
+            wanted = [(one, commit, "good") for one, commit, _ in wanted]
+            yield self._expect("necessary", method, wanted * self.repeats, self.healed)
+        method = "good was run under the conditions as captured"
+        yield self._expect("sufficient", method, [("good", self.plain(self.good), "bad")] * self.repeats)
 
     def labels(self) -> Proof:
         """The same trees with a file added that no service reads, at places that nothing can know."""
@@ -222,11 +244,13 @@ class Replay:
         left = "left out, in conflict: " + ", ".join(merged.conflicts[:5])
         return replace(proof, held=proof.held or None, details=(left, *proof.details))
 
-    def _expect(self, name: str, method: str, wanted: list[tuple[str, str, Answer]]) -> Proof:
+    def _expect(
+        self, name: str, method: str, wanted: list[tuple[str, str, Answer]], run: Runner | None = None
+    ) -> Proof:
         """Run commits in turn until one answers otherwise."""
         details, held = [], True
         for label, commit, answer in wanted:
-            seen = self.run(commit)
+            seen = (run or self.run)(commit)
             details.append(f"{label}: {seen}")
             if seen == "cannot tell":
                 return Proof(name, held=None, method=method, details=tuple(details))

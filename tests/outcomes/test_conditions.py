@@ -1,0 +1,71 @@
+"""Two reproductions are compared: the same test, and conditions that differ in what the outcome sets only."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from butfor.errors import UserError
+from butfor.evidence.verdicts import ReproductionSummary, Verdict
+from butfor.reporting.conditions import CONDITIONS, foreign
+from butfor.reporting.jobs import readme
+
+SERVICE = {"name": "web", "run": "serve", "environment": {"A": "1"}, "limits": {"open_files": 4}, "setup": ""}
+PLAN = {"services": [SERVICE], "requests": [{"id": "r1"}], "stubs": {"rates": []}, "predicate": {"status": 500}}
+
+
+def written(folder, plan=PLAN, **files):
+    folder.mkdir()
+    (folder / "plan.json").write_text(json.dumps(plan))
+    for name, text in {"run": "#!run", "test_reproduction.py": "assert True", **files}.items():
+        (folder / name.replace("__", "/")).parent.mkdir(exist_ok=True)
+        (folder / name.replace("__", "/")).write_text(text)
+    return folder
+
+
+def served(**changes):
+    return {**PLAN, "services": [{**SERVICE, **changes}]}
+
+
+@pytest.mark.parametrize(
+    ("plan", "part", "outcome"),
+    [
+        (served(environment={"A": "2"}), "services.environment", "ConfigChange"),
+        (served(limits={}), "services.limits", "Resource"),
+        (served(run="ulimit() { :; }; serve"), "services.run", "Resource"),
+        ({**PLAN, "stubs": {"rates": [{"status": 200}]}}, "stubs", "Dependency"),
+        ({**PLAN, "predicate": {"status": 501}}, "predicate", None),
+        ({**PLAN, "requests": []}, "requests", None),
+        ({**PLAN, "services": []}, "services", None),
+        (served(setup="true"), "services.setup", None),
+    ],
+)
+def test_only_what_the_outcome_sets_may_differ(tmp_path, plan, part, outcome):
+    folders = written(tmp_path / "repro"), written(tmp_path / "healed", plan)
+    assert {kind: foreign(*folders, kind) for kind in CONDITIONS} == {
+        kind: [] if kind == outcome else [part] for kind in CONDITIONS
+    }
+
+
+def test_another_test_is_found_and_another_body_is_not_minded(tmp_path):
+    repro = written(tmp_path / "repro", bodies__1="a")
+    healed = written(tmp_path / "healed", bodies__2="b", run="exit 0", extra="x")
+    assert foreign(repro, healed, "Dependency") == ["extra", "run"]
+
+
+@given(text=st.one_of(st.text(), st.sampled_from(["[]", "{}", '{"services": [{}]}', '{"services": 1}', "[" * 10_000])))
+def test_a_plan_that_is_none_is_said_in_one_line(tmp_path_factory, text):
+    base = tmp_path_factory.mktemp("plans")
+    folders = written(base / "repro"), written(base / "healed")
+    (folders[1] / "plan.json").write_text(text, "utf-8", "surrogatepass")
+    with pytest.raises(UserError, match=r"^healed/plan\.json is no plan"):
+        foreign(*folders, "Resource")
+
+
+def test_the_readme_says_how_to_run_both():
+    verdict = Verdict(outcome="Resource", reproduction=ReproductionSummary(path="repro", healed_path="healed"))
+    text = readme(verdict, "headline")
+    assert "repro/run REV" in text
+    assert "healed/run REV" in text
+    assert "bisect" not in text
