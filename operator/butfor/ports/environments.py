@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from butfor.errors import InfrastructureError, UserError
 from butfor.evidence.services import ServiceDescription
@@ -142,7 +143,10 @@ class Environments:
 
     def _stamp(self, folder: Path) -> None:
         temporary = folder / "environment.json.tmp"
-        temporary.write_text(json.dumps({"prefixes": [str(p) for p in self.interpreter.prefixes]}))
+        made = {
+            "prefixes": [str(p) for p in self.interpreter.prefixes], "executable": str(self.interpreter.executable)
+        }  # fmt: skip
+        temporary.write_text(json.dumps(made))
         temporary.replace(folder / "environment.json")
 
     def _keep_base(self, folder: Path, base: Path) -> None:
@@ -192,12 +196,22 @@ def artifacts_of(environment: Path) -> Path | None:
 
 
 def prefixes_of(environment: Path) -> list[Path]:
-    """Folders of the interpreter that made an environment, from the stamp beside it, which runs cannot write."""
+    """Folders of the interpreter that made an environment."""
+    return [path for p in _stamp_of(environment).get("prefixes", []) if not (path := Path(p)).is_relative_to("/usr")]
+
+
+def executable_of(environment: Path) -> Path | None:
+    """The interpreter that made an environment, where that was noted."""
+    executable = _stamp_of(environment).get("executable")
+    return Path(executable) if executable else None
+
+
+def _stamp_of(environment: Path) -> dict[str, Any]:
+    """The stamp beside an environment, which runs cannot write."""
     try:
-        prefixes = [Path(p) for p in json.loads((environment.parent / "environment.json").read_text())["prefixes"]]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [p for p in prefixes if not p.is_relative_to("/usr")]
+        return dict(json.loads((environment.parent / "environment.json").read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def _named_files(env: dict[str, str]) -> dict[Path, str]:

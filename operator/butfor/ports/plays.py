@@ -13,7 +13,6 @@ import shutil
 import stat
 import sys
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pydantic import ValidationError
 from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.ports import environments, interpreters
+from butfor.ports.injections import injection
 from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
 from butfor.ports.worktrees import git_folders
 
@@ -101,7 +101,7 @@ class _Mapping:
         self.show(self.bodies, "/srv/.play/bodies")
         if plan.case is not None:
             document["case"] = self.show(plan.case, "/srv/.play/case")
-        self._tools(document)
+        self._tools(document, plan)
         return document
 
     def _body(self, body: str | None) -> str | None:
@@ -138,12 +138,13 @@ class _Mapping:
             "artifacts": self.show(artifacts, f"/srv/.play/artifacts/{service}") if artifacts else None,
         }
 
-    def _tools(self, document: dict[str, Any]) -> None:
+    def _tools(self, document: dict[str, Any], plan: Plan) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
         self.show(_compiled(_TOOLS / "players"), "/srv/.play/players")
         document["edges"] = self.show(_compiled(_TOOLS / "edges"), "/srv/.play/edges")
-        found = find_spec("butfor_inject")
-        package = Path(found.origin).parent if found and found.origin else None
+        environment = next((s.environment_path for s in plan.services if s.inject and s.environment_path), None)
+        python = environments.executable_of(environment) if environment else None
+        package = injection(python or interpreters.interpreter(sys.executable).executable)
         document["inject"] = self.show(package, "/srv/.play/inject/butfor_inject") if package else None
         for prefix in interpreters.interpreter(sys.executable).binds():
             self.show(prefix, str(prefix))
