@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butfor.evidence.incidents import Symptom
+from butfor.evidence.timelines import RequestSeen
 from butfor.ports.benches import Bench
 from butfor.reproducing import Workshop, contrast
-from butfor.reproducing.contrasts import differences
+from butfor.reproducing.contrasts import Difference, _shows, differences
 from butfor.reproducing.expectations import Said
 
 from . import planted
@@ -74,3 +75,25 @@ def test_the_request_that_good_answers_otherwise_is_found_among_all_that_was_cap
     assert [timelines.requests[i].status for i in found.members] == [500]
     other = contrast(timelines, [described], workshop, frozenset({"desk"}), (shas[4], shas[5]), Symptom(status=500))
     assert (other.members, other.reason) == ([], "good and bad answer all that was captured alike")
+
+
+@pytest.mark.parametrize(
+    ("symptom", "status", "shown"),
+    [
+        (Symptom(status=200), 200, True),
+        (Symptom(status=500), 200, False),
+        (Symptom(note="it is wrong"), 200, True),
+        (Symptom(latency_over_ms=1000), 200, False),
+        (Symptom(latency_over_ms=1000), 500, False),
+        (Symptom(exception="KeyError"), 404, False),
+        (Symptom(exception="KeyError"), 500, True),
+        (Symptom(exception="KeyError"), "closed", True),
+    ],
+)
+def test_an_answer_is_not_what_a_user_saw_who_waited_or_saw_an_exception(symptom, status, shown):
+    request = RequestSeen(
+        span="t/s", service="web", method="GET", route="/a", target="/a", status=200, ended=None, duration_s=0.1,
+        start_ns=0, failed=False,
+    )  # fmt: skip
+    found = Difference(0, status, 1.0, None, "differs")
+    assert _shows(request, found, symptom) is shown

@@ -62,7 +62,9 @@ class Trial:
         if (seen.predicate is None or seen.rivals) and not self.refocus(workshop) and seen.predicate is None:
             return None
         found = self.reproduced(workshop)
-        if outcomes.fails_at_both(found) and not seen.rivals and self.refocus(workshop):
+        # only what a user named by its status may take the place of a failure that was captured
+        named = self.question.symptom.status is not None
+        if outcomes.fails_at_both(found) and named and not seen.rivals and self.refocus(workshop):
             found = self.reproduced(workshop)
         self.findings.reproduced = found
         report = found.reproduction

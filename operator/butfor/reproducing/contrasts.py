@@ -170,13 +170,17 @@ def _difference(index: int, good: Said, bad: Said, asked: Expectation) -> Differ
 
 
 def _shows(request: RequestSeen, found: Difference, symptom: Symptom) -> bool:
-    """Tell whether a difference is what the symptom says, as far as it says anything."""
+    """Tell whether a difference is what the symptom says, as far as it says anything.
+
+    Where a user saw an exception, only an error can be it; where a user waited, no answer's content is.
+    """
     path = request.target.partition("?")[0].rstrip("/")
     if symptom.route is not None and symptom.route.rstrip("/") not in (request.route.rstrip("/"), path):
         return False
     wanted = symptom.status
     if wanted is None:
-        return True
+        error = not isinstance(found.status, int) or found.status >= 500
+        return symptom.latency_over_ms is None and (symptom.exception is None or error)
     if isinstance(wanted, int) or wanted.isdecimal():
         return found.status == int(wanted)
     closed = ("closed", "truncated", "refused")
