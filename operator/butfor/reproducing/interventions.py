@@ -133,11 +133,10 @@ def _key(one: StubAnswer) -> str:
 def _said(captured: StubAnswer, best: StubAnswer) -> str:
     how = captured.ended or str(captured.status)
     if captured.ended == "timeout":
-        how = "never answered"
-    if captured.ended is None and captured.delay_s > max(LATE_FACTOR * best.delay_s, best.delay_s + LATE_S):
-        how += f" after {captured.delay_s:.2f} s"
-        return f"({how}, in health {best.status} after {best.delay_s:.2f} s)"
-    if captured.status == best.status and captured.ended is None:
+        return f"(never answered, in health {best.status})"
+    if captured.delay_s > max(LATE_FACTOR * best.delay_s, best.delay_s + LATE_S):
+        return f"({how} after {captured.delay_s:.2f} s, in health {best.status} after {best.delay_s:.2f} s)"
+    if how == str(best.status):
         return f"({how}, as in health, but with another answer)"
     return f"({how}, in health {best.status})"
 
