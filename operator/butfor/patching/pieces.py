@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from butfor.evidence.suspects import FunctionRef
 from butfor.patching import edits, functions
@@ -22,8 +23,8 @@ class Piece:
     part: Part
 
 
-def roots(change: Change, hints: Sequence[FunctionRef]) -> list[Piece]:
-    """The largest parts of a change, in functions that are likely to matter first; Python files only."""
+def roots(change: Change, hints: Sequence[FunctionRef]) -> list[list[Piece]]:
+    """The largest parts of a change, Python files only: those in likely functions, those in their files, the others."""
     found: list[Piece] = []
     for path in dict.fromkeys(unit.path for unit in change.units if unit.kind == "edit" and is_python(unit.path)):
         old, new = change.old(path), change.new(path)
@@ -33,7 +34,9 @@ def roots(change: Change, hints: Sequence[FunctionRef]) -> list[Piece]:
         for part in changed_parts(path, old, new):
             first, last = part.edits[0].start, max(edit.end for edit in part.edits)
             found.append(Piece(path, functions.enclosing(named, first, last), part))
-    return sorted(found, key=lambda piece: rank(piece.path, piece.function, hints))
+    found.sort(key=lambda piece: rank(piece.path, piece.function, hints))
+    classes = groupby(found, key=lambda piece: rank(piece.path, piece.function, hints)[0])
+    return [list(group) for _, group in classes]
 
 
 def smaller(piece: Piece) -> list[Piece]:

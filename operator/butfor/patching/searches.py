@@ -122,11 +122,20 @@ class Search:
 
     def _statements(self) -> Healing | None:
         """Some statements are enough, larger parts first; nothing below a part that makes no difference is tried."""
-        level = pieces.roots(self.change, self.hints)
-        whole = pieces.count(level)
+        groups = pieces.roots(self.change, self.hints)
+        whole = sum(pieces.count(group) for group in groups)
+        for level in groups:
+            found = self._descend(level, whole)
+            if found:
+                return found
+        return None
+
+    def _descend(self, level: list[pieces.Piece], whole: int) -> Healing | None:
         for _ in range(LEVELS):
             below: list[pieces.Piece] = []
             for piece in level:
+                if self.tries.exhausted:
+                    return None
                 attempt = pieces.moved(self.change, self.base, piece, whole)
                 if attempt is not None and self._holds(attempt):
                     return self.healing[-1]
