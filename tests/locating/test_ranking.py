@@ -1,5 +1,7 @@
 """What the ranking must get right, each on a history made for it."""
 
+from dataclasses import replace
+
 import pytest
 
 from butfor.errors import UserError
@@ -283,3 +285,56 @@ ROUTES = [("/", index), ("/shelf/{id}", shelf), ("/price/{id}", price)]
     builder.commit("price", stock_py=stock.replace("return n", "return n + 1").replace("return 3", "return 4 + 1"))
     ranking = rank(builder, timelines(target="/shelf/{id}", healthy=("/", "/price/{id}")))
     assert first(ranking) == "weigh"
+
+
+WAITING = """class Relay:
+    async def __call__(self, receive):
+        async def body():
+            while True:
+                message = await receive()
+                if not message.more:
+                    break
+                yield message
+
+        return await self.wait(body)
+
+    async def wait(self, body):
+        return await body.stop.wait()
+
+
+def other():
+    return 1
+"""
+
+
+def test_a_request_that_never_ends_is_sought_beside_where_it_waits(builder: Builder) -> None:
+    builder.commit("good", app_py=WAITING)
+    bad = WAITING.replace("                if not message.more:\n                    break\n", "")
+    builder.commit("simplify", app_py=bad)
+    bad = bad.replace("return 1", "return 2")
+    builder.commit("other", app_py=bad)
+    frames = [
+        frame("app.py", line_of(bad, "return await self"), "Relay.__call__"),
+        frame("app.py", line_of(bad, "stop.wait"), "Relay.wait"),
+        frame("/lib/asyncio/locks.py", 213, "Event.wait").model_copy(update={"in_repository": False}),
+    ]
+    seen = timelines(samples=[StackSample(span="t/s", frames=frames, count=90)])
+    assert seen.predicate is not None
+    predicate = seen.predicate.model_copy(update={"ended": "timeout", "status": None})
+    ranking = rank(builder, replace(seen, predicate=predicate))
+    assert first(ranking) == "simplify"
+    terms = {t.name: t for t in ranking.suspects[0].features}
+    assert "no longer leaves here" in terms["protection"].detail
+    assert terms["critical_path_overlap"].value > 0
+
+
+def test_a_statement_that_only_moved_into_a_helper_keeps_its_history(builder: Builder) -> None:
+    bad = VIEW.replace('items.get(request, {"title": ""})', "items[request]")
+    builder.commit("good", app_py=VIEW)
+    builder.commit("look it up", app_py=bad)
+    helped = bad.replace("    return items[request]\n", "    return pick(items, request)\n")
+    helped += "\n\ndef pick(items, request):\n    return items[request], None\n"
+    builder.commit("extract", app_py=helped)
+    seen = raised(helped, ("return pick", "find"), ("items[request], None", "pick"))
+    values = {s.subject: {t.name: t.value for t in s.features} for s in rank(builder, seen).suspects}
+    assert values["look it up"]["stack_hits"] > values["extract"]["stack_hits"]

@@ -19,6 +19,9 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
 REQUEST, STATUS, NODE, FAMILY = 0.6, 0.5, 0.7, 0.5
 MOST_REQUESTS = 200
 LONGEST_VALUE = 200
+VALUED = ("config", "flag")
+NAMED = ("query", "header", "body.form", "body")
+"""Places of a request in which fields have names."""
 EXOGENOUS = ("config", "flag", "input", "downstream", "resource", "code_change")
 
 
@@ -38,20 +41,37 @@ def gather(
 ) -> dict[str, Clue]:  # fmt: skip
     """Clues by folded word, the strongest of each; a word that most code has says little."""
     found: dict[str, Clue] = {}
-    clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines) if traces else ())]
+    usual = _usual(timelines) | _everywhere(graph)
+    clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines, usual) if traces else ())]
     for clue in clues:
         folded = fold(clue.word)
-        strength = clue.strength * telling(clue.word)
+        strength = 0.0 if folded in usual else clue.strength * telling(clue.word)
         if strength > 0.02 and (folded not in found or found[folded].strength < strength):
             found[folded] = Clue(folded, strength, clue.why, clue.evidence)
     return found
 
 
-def _requests(timelines: Timelines) -> Iterator[Clue]:
-    requests = timelines.requests
-    failing = [requests[i] for i in timelines.failing[:MOST_REQUESTS] if i < len(requests)]
-    healthy = [requests[i] for i in timelines.healthy[:MOST_REQUESTS] if i < len(requests)]
-    usual = {fold(w) for r in healthy for w in _words(timelines, r)}
+def _usual(timelines: Timelines) -> set[str]:
+    """Words of healthy requests and names of services: they tell nothing."""
+    healthy = _picked(timelines, timelines.healthy)
+    services = {fold(r.service) for r in timelines.requests}
+    return services | {fold(w) for r in healthy for w in _words(timelines, r)}
+
+
+def _everywhere(graph: CausalGraph) -> set[str]:
+    """Words of the graph's plain spans and requests, those that healthy traces have too."""
+    divergent = {d.node for d in graph.divergence}
+    plain = (n for n in graph.nodes if n.kind in ("span", "request") and n.id not in divergent and n.unusual == 0)
+    return {fold(word) for node in plain for word in WORD.findall(node.label[:LONGEST_VALUE])}
+
+
+def _picked(timelines: Timelines, indices: list[int]) -> list[RequestSeen]:
+    return [timelines.requests[i] for i in indices[:MOST_REQUESTS] if i < len(timelines.requests)]
+
+
+def _requests(timelines: Timelines, usual: set[str]) -> Iterator[Clue]:
+    failing = _picked(timelines, [*timelines.failing, *timelines.rivals])
+    healthy = _picked(timelines, timelines.healthy)
     statuses = {r.status for r in healthy}
     for request in failing:
         for word in _words(timelines, request):
@@ -73,7 +93,7 @@ def _words(timelines: Timelines, request: RequestSeen) -> Iterator[str]:
 
 
 def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
-    divergent = {d.node: d.detail for d in graph.divergence}
+    divergent = {d.node: d.subject for d in graph.divergence}
     for node in graph.nodes:
         weight = reach.strength(node.id)
         exogenous = node.id in cut.nodes or (node.exogenous and node.kind in EXOGENOUS)
@@ -85,9 +105,19 @@ def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
                 )
 
 
-def _described(node: Node, detail: str) -> str:
-    values = " ".join(str(v) for v in (node.value, node.healthy_value) if v)
-    return f"{node.label} {detail} {values}"[: 10 * LONGEST_VALUE]
+def _described(node: Node, subject: str) -> str:
+    """What a node is about, in the words of its service: never those in which the graph describes it to people."""
+    values = " ".join(str(v) for v in (node.value, node.healthy_value) if v) if node.kind in VALUED else ""
+    if node.frame is not None:
+        return node.frame.function
+    name = _dimension(node.id) if node.kind == "input" else node.label
+    return f"{name} {subject} {values}"[: 10 * LONGEST_VALUE]
+
+
+def _dimension(node: str) -> str:
+    """The field that an input node is about: the last part of `input:place:field=`; sizes and kinds have none."""
+    place, _, field = node.removeprefix("input:").rstrip("=").partition(":")
+    return field if place in NAMED else ""
 
 
 def _families(families: list[Family]) -> Iterator[Clue]:

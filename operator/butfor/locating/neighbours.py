@@ -23,6 +23,7 @@ CALLED_IN_FLOW = 0.7
 CALLED = 0.3
 SECOND_HOP = 0.4
 REFERS, MAKES = 0.4, 0.6
+CLOSURE = 0.4
 AROUND = {"class": 0.3, "module": 0.15}
 RENDERED = 0.4
 NAMED = 0.6
@@ -79,7 +80,13 @@ class Neighbours:
         if found is None:
             return
         key, region = found
-        why = {"stack": "on the stack", "sample": "on sampled stacks", "graph": "on the failing path"}[place.origin]
+        why = {
+            "stack": "on the stack",
+            "sample": "on sampled stacks",
+            "wait": "waits on sampled stacks",
+            "graph": "on the failing path",
+            "message": "says what was answered or logged",
+        }[place.origin]
         depth = f", {place.depth} from the innermost" if place.depth else ""
         self._note(key, place.weight, why + depth, place.evidence)
         self._files.setdefault(key[0], Relation(SAME_FILE, "in a file on the stack", place.evidence))
@@ -88,6 +95,20 @@ class Neighbours:
         for call in region.calls:
             self._calls(key, call, place.weight * CALLED, hops=1)
         self._referrers(key, place)
+        for peer, where in self._closures(key):
+            self._note(peer, place.weight * CLOSURE, f"{where} {region.name}", place.evidence)
+
+    def _closures(self, key: Key) -> Iterator[tuple[Key, str]]:
+        """Functions within a function on the stack, and those beside one: they share its variables."""
+        path, name = key
+        by_name = self._tree.source(path).by_name
+        outer = name.rpartition(".")[0]
+        beside = outer if outer in by_name and by_name[outer].is_function else None
+        for other in by_name:
+            if name and other.startswith(f"{name}.") and by_name[name].is_function:
+                yield (path, other), "within"
+            elif beside and other.startswith(f"{beside}.") and other != name:
+                yield (path, other), "beside"
 
     def _calls(self, caller: Key, call: str, weight: float, *, hops: int, fade: float = SECOND_HOP) -> None:
         targets = self._targets(caller, call)
@@ -131,12 +152,14 @@ class Neighbours:
 
     def _routed(self, predicate: FailurePredicate, healthy: list[tuple[str, str]]) -> None:
         """Handlers of the failing route, and what they call; what healthy requests pass too counts less."""
+        before = dict(self.relations)
         for key, fit in handlers(self._tree, predicate.route, predicate.method).items():
             weight = SERVES * fit
             self._note(key, weight, f"serves {predicate.method} {predicate.route}", tuple(predicate.evidence[:2]))
             for call in self._tree.source(key[0]).by_name[key[1]].calls:
                 self._calls(key, call, weight * CALLED_IN_FLOW, hops=ROUTE_HOPS, fade=ROUTE_FADE)
-        for key in self._passed(healthy) & set(self.relations):
+        routed = {key for key, known in self.relations.items() if before.get(key) is not known}
+        for key in self._passed(healthy) & routed:
             known = self.relations[key]
             self.relations[key] = replace(known, weight=known.weight * SHARED, why=known.why + ", as healthy ones do")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Literal
 
 from butfor.evidence.graphs import CausalGraph
@@ -16,10 +17,18 @@ from butfor.evidence.timelines import ExceptionSeen, RequestSeen, Timelines
 from butfor.locating.reaching import Reach
 
 CLOSENESS = 0.6
+PATIENCE = 0.85
+"""The same for a stack that waits: whoever should end the wait is as likely a peer of an outer frame."""
+_BLOCKING = (
+    "locks queues selectors threading queue socket ssl subprocess base_events futures tasks timeouts runners "
+    "connection pool _asyncio _trio _sync _core"
+)
+BLOCKING = frozenset(_BLOCKING.split())
+"""Modules outside a repository in which a thread or task stands that waits for another one."""
 DISCONNECTED = 0.5
 MOST_STACKS = 200
 MOST_ROUTES = 20
-Origin = Literal["stack", "sample", "graph"]
+Origin = Literal["stack", "sample", "wait", "graph", "message"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +115,8 @@ def _stacks(
         return
     samples = [s for r in requests for s in r.samples if any(f.in_repository for f in s.frames)]
     for sample in samples[:MOST_STACKS]:
-        yield Stack(tuple(sample.frames), float(sample.count), "sample", (f"samples:{sample.span}",))
+        origin: Origin = "wait" if _waits(sample.frames[-1]) else "sample"
+        yield Stack(tuple(sample.frames), float(sample.count), origin, (f"samples:{sample.span}",))
     if not samples and predicate and predicate.frame and predicate.frame.in_repository:
         yield Stack((predicate.frame,), 1.0, "stack", tuple(predicate.evidence[:3]))
 
@@ -123,7 +133,12 @@ def _shared(stacks: Iterable[Stack]) -> list[Stack]:
 def _places(stack: Stack) -> Iterator[Place]:
     inside = [f for f in stack.frames if f.in_repository]
     for depth, frame in enumerate(reversed(inside)):
-        yield Place(frame, stack.share * CLOSENESS**depth, depth, stack.origin, stack.evidence)
+        near = PATIENCE if stack.origin == "wait" else CLOSENESS
+        yield Place(frame, stack.share * near**depth, depth, stack.origin, stack.evidence)
+
+
+def _waits(innermost: Frame) -> bool:
+    return not innermost.in_repository and PurePosixPath(innermost.file).stem in BLOCKING
 
 
 def _weighed(places: list[Place], graph: CausalGraph, reach: Reach) -> list[Place]:

@@ -1,5 +1,7 @@
 """Protections that a commit took away: guards, handlers and checks that kept this exception from leaving.
 
+Of a request that never ends, an exit that was taken away: a `break`, an early `return`.
+
 Also a handler put around a failing statement which catches relatives of the exception but not the exception itself:
 whoever adds it takes over the answer for that family of errors.
 """
@@ -15,7 +17,7 @@ from butfor.locating.lexicons import Family, ancestry, families_of, fold, tokens
 from butfor.locating.sources import Region, Statement
 from butfor.locating.syntax import walk
 
-GONE_HANDLER, GONE_CHECK, GONE_GUARD, NEAR_HANDLER = 1.0, 0.9, 0.35, 0.7
+GONE_HANDLER, GONE_CHECK, GONE_GUARD, NEAR_HANDLER, GONE_EXIT = 1.0, 0.9, 0.35, 0.7, 0.7
 UNRELATED, FLOWS_ENOUGH = 0.4, 0.3
 
 
@@ -30,8 +32,8 @@ class Loss:
 class Protections:
     """What protects against the failure's exceptions."""
 
-    def __init__(self, types: Iterable[str]) -> None:
-        self.types = list(types)
+    def __init__(self, types: Iterable[str], *, endless: bool = False) -> None:
+        self.types, self.endless = list(types), endless
         self.families: list[Family] = families_of(self.types)
         self._ancestry = {name for t in self.types for name in ancestry(t)}
         self._checks = {check for family in self.families for check in family.checks}
@@ -47,6 +49,8 @@ class Protections:
             gone = (caught(statement) - still) & self._ancestry
             if gone and self.types:
                 yield Loss(GONE_HANDLER, f"no longer catches {', '.join(sorted(gone))}")
+            elif self.endless and _leaves(statement, kept):
+                yield Loss(GONE_EXIT, f"no longer leaves here: {statement.text[:100]}")
             elif _is_guard(statement):
                 asked = set(_conditions(statement))
                 if not any(asked <= other for other in conditions):
@@ -87,6 +91,12 @@ def caught(statement: Statement) -> set[str]:
         calls = [i.context_expr for i in node.items if isinstance(i.context_expr, ast.Call)]
         return {n for c in calls if "suppress" in tokens(c.func) for a in c.args for n in tokens(a)}
     return set()
+
+
+def _leaves(statement: Statement, kept: list[Statement]) -> bool:
+    """Whether a removed statement left a loop (or, from within a condition, a function) and none like it is kept."""
+    leaves = isinstance(statement.node, ast.Break | ast.Return) and len(statement.enclosing) > 0
+    return leaves and all(other.text != statement.text or not other.enclosing for other in kept)
 
 
 def _is_guard(statement: Statement) -> bool:

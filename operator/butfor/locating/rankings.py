@@ -11,6 +11,7 @@ import gc
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from butfor.errors import UserError
 from butfor.evidence.graphs import CausalGraph, Slice
@@ -21,8 +22,9 @@ from butfor.locating.clues import gather
 from butfor.locating.flows import Flow, trace_back
 from butfor.locating.histories import History, load
 from butfor.locating.introductions import Introductions
+from butfor.locating.messages import spoken
 from butfor.locating.neighbours import Neighbours
-from butfor.locating.places import survey
+from butfor.locating.places import Scene, survey
 from butfor.locating.protections import Protections
 from butfor.locating.reaching import Reach
 from butfor.locating.terms import Setting, terms_of
@@ -98,13 +100,21 @@ def _setting(
     scene = survey(timelines, graph, reach, traces=traces)
     touched = [history.at_bad(change.name) for c in history.commits for change in history.changes.get(c.sha, [])]
     tree = Tree(repository, ends[1], [*(p.frame.file for p in scene.places), *touched], directory, parser)
+    if traces:
+        scene = replace(scene, places=[*scene.places, *spoken(timelines, scene, tree)])
     flow = Flow() if "graph" in without and "traces" in without else trace_back(scene, tree, tree.telling)
-    protections = Protections(scene.types)
+    protections = Protections(scene.types, endless=_endless(scene))
     return Setting(
         history=history, tree=tree, scene=scene, flow=flow, neighbours=Neighbours(scene, flow, tree),
         introductions=Introductions(history, tree, repository, *ends), protections=protections,
         clues=gather(timelines, graph, cut, reach, protections.families, tree.telling, traces=traces),
     )  # fmt: skip
+
+
+def _endless(scene: Scene) -> bool:
+    """Whether the failure is that something takes too long or never ends."""
+    predicate = scene.predicate
+    return predicate is not None and (predicate.ended == "timeout" or predicate.slower_than_s is not None)
 
 
 def _chances(scores: dict[str, float], terms: dict[str, list[Term]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from butfor.locating.blocks import Block, Parser
+from butfor.locating.blocks import Block, FunctionNode, Parser
 from butfor.locating.statements import Statement
 
 PYTHON = (".py", ".pyi", ".pyw")
@@ -46,6 +46,11 @@ class Region:
         """The innermost statement on a line."""
         found = [s for s in self.statements if s.line <= line <= s.end]
         return min(found, key=lambda s: (s.end - s.line, -s.line), default=None)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a function, whose own functions share its variables."""
+        return any(isinstance(block.scope, FunctionNode) for block, _ in self.pieces)
 
     @cached_property
     def tokens(self) -> frozenset[str]:

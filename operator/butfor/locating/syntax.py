@@ -132,7 +132,7 @@ def shows(node: ast.AST) -> set[str]:
 
 
 def effects(node: ast.AST) -> set[str]:
-    """What a statement does, as text: its calls, subscripts, attribute accesses, arithmetic, comparisons, loops, raises.
+    """What a statement does, as text: calls, subscripts, attribute accesses, arithmetic, comparisons, loops, raises.
 
     Only these can raise, block or take long; names, constants and targets around them cannot.
     """
@@ -152,8 +152,3 @@ _DOING = (
     ast.Call, ast.Subscript, ast.Attribute, ast.BinOp, ast.Compare, ast.GeneratorExp, ast.ListComp, ast.SetComp,
     ast.DictComp, ast.Yield, ast.YieldFrom,
 )  # fmt: skip
-
-
-def waits(node: ast.AST) -> bool:
-    """Whether a statement awaits something."""
-    return any(isinstance(child, ast.Await | ast.AsyncFor | ast.AsyncWith) for child in (node, *parts_of(node)))

@@ -38,6 +38,8 @@ WEIGHTS = {
     "substance": 2.0,
 }
 MENTIONED = 0.3
+WAITING = 0.5
+"""Where code waits it is seldom to blame: another should have gone on."""
 MOST_NAMES = 3
 MOST_CITED = 8
 
@@ -100,7 +102,8 @@ def _stack_hits(setting: Setting, sha: str, _placed: list[Placed]) -> Iterator[H
         credit = setting.introductions.of(found[0], statement).get(sha, 0.0)
         if credit:
             where = f"{place.frame.file}:{place.frame.line}"
-            yield Hit(place.weight * credit, f"introduced {where}", (*place.evidence, f"line:{where}"))
+            share = WAITING if place.origin == "wait" else 1.0
+            yield Hit(place.weight * credit * share, f"introduced {where}", (*place.evidence, f"line:{where}"))
 
 
 def _near(setting: Setting, placed: list[Placed]) -> Iterator[tuple[Placed, float, Hit]]:
