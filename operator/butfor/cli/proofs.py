@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from butfor.errors import UserError
 from butfor.evidence.verdicts import Verdict
+from butfor.investigating.rederiving import rederive
 from butfor.ports.repositories import Repository
 from butfor.ports.sandboxes import detect
 from butfor.ports.watches import Limits
@@ -55,7 +57,8 @@ def prove(
         console.print(f"sandbox: {sandbox.describe()}", markup=False)
         proofs = []
         healed = _healed(out, Path(scratch), folder.verdict, repository)
-        replay = Replay(folder, repository, runner(reproduction, repository), repeats, healed=healed)
+        search = partial(rederive, repository, hints=folder.verdict.functions[:20])
+        replay = Replay(folder, repository, runner(reproduction, repository), repeats, healed=healed, search=search)
         for proof in replay.proofs():
             proofs.append(proof)
             _show(console, proof)

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from butfor.errors import InconclusiveError, InfrastructureError, UserError
 from butfor.evidence.runs import Tree
-from butfor.evidence.verdicts import Verdict
+from butfor.evidence.verdicts import Counterfactual, Verdict
 from butfor.ports.patches import MAXIMUM_PATCH, apply_patch
 from butfor.ports.repositories import Repository
 from butfor.reporting.conditions import CONDITIONS
@@ -30,6 +30,8 @@ from butfor.reporting.conditions import CONDITIONS
 Answer = Literal["good", "bad", "cannot tell"]
 Runner = Callable[[str], Answer]
 """Runs the reproduction on a commit of the private clone."""
+Search = Callable[[Callable[[Tree], str], str, str, str], Counterfactual]
+"""Derives the claims anew: from what answers of a tree, the culprit, good and bad."""
 MAXIMUM_FILES, MAXIMUM_BYTES = 2_000, 256 * 1024 * 1024
 
 
@@ -112,12 +114,14 @@ class Replay:
     """Replays claims of one folder against one repository."""
 
     def __init__(
-        self, folder: Folder, repository: Repository, run: Runner, repeats: int = 3, *, healed: Runner | None = None
-    ) -> None:
+        self, folder: Folder, repository: Repository, run: Runner, repeats: int = 3, *, healed: Runner | None = None,
+        search: Search | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.repository, self.run, self.repeats = folder, repository, run, repeats
-        self.healed = healed
+        self.healed, self.search = healed, search
         self.good, self.bad = repository.resolve(folder.good), repository.resolve(folder.bad)
         self.salt = secrets.token_hex(8)
+        self._found: Counterfactual | None = None
 
     def proofs(self) -> Iterator[Proof]:
         """Every claim of the verdict, replayed in turn."""
@@ -184,7 +188,8 @@ class Replay:
         if isinstance(found, str):
             return Proof("necessary", held=False, method="3-way", details=(found,))
         culprit, parents = found
-        return self._merged("necessary", "bad without the culprit", (culprit, self.bad, parents[0]), "good")
+        merged = self._merged("necessary", "bad without the culprit", (culprit, self.bad, parents[0]), "good")
+        return self._searched(merged, culprit)
 
     def sufficient(self) -> Proof:
         """Good with only the culprit's change fails."""
@@ -192,7 +197,21 @@ class Replay:
         if isinstance(found, str):
             return Proof("sufficient", held=False, method="3-way", details=(found,))
         culprit, parents = found
-        return self._merged("sufficient", "good with the culprit only", (parents[0], self.good, culprit), "bad")
+        merged = self._merged("sufficient", "good with the culprit only", (parents[0], self.good, culprit), "bad")
+        return self._searched(merged, culprit)
+
+    def _searched(self, merged: Proof, culprit: str) -> Proof:
+        """Where one merge does not show it, the claim may rest on a part, or on company: it is looked for anew."""
+        if merged.held or self.search is None:
+            return merged
+        if self._found is None:
+            self._found = self.search(self._answer, culprit, self.good, self.bad)
+        claim = self._found.necessary if merged.name == "necessary" else self._found.sufficient
+        details = (*merged.details, *claim.details[-6:], *([claim.reason] if claim.reason else []))
+        return Proof(merged.name, held=claim.held, method=claim.method or merged.method, details=details)
+
+    def _answer(self, tree: Tree) -> str:
+        return self.run(self._commit(self._tree(tree.revision, tree.overlay)))
 
     def patch(self) -> Proof:
         """Bad with the patch heals, and the patch changes something inside the repository."""
