@@ -14,6 +14,7 @@ from butfor.investigating.contrasting import asked
 from butfor.investigating.progress import Clock, Progress
 from butfor.investigating.proofs import Trial
 from butfor.investigating.questions import Findings, Question
+from butfor.investigating.settling import settled
 from butfor.ports.benches import Bench
 from butfor.ports.repositories import Repository
 from butfor.reporting import Material, report
@@ -81,6 +82,7 @@ def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path
 
 def _written(question: Question, findings: Findings, clock: Clock) -> Verdict:
     with clock.stage("report"):
+        findings.analysis = settled(question, findings)
         verdict = conclude(question, findings, clock)
         report(verdict, _material(findings), question.out)
     return verdict
