@@ -59,7 +59,10 @@ class TypeTable:
         """The dtype of a struct, its offsets and size as the compiler laid it out."""
         if name not in self._names:
             raise LayoutError(f"no type {name} in BTF")
-        return self._dtype(self._names[name], 0)
+        try:
+            return self._dtype(self._names[name], 0)
+        except (TypeError, ValueError, struct.error) as error:
+            raise LayoutError(f"{name} has no layout: {error}") from error
 
     def constants(self, name: str) -> dict[str, int]:
         """An enum's values by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +25,7 @@ SCHEMA = pa.schema(
         ("exit_signal", pa.int32()),
     ]
 )
+NOT_PUBLISHED = "not published"
 _CONTAINER = re.compile(r"([0-9a-f]{64})(?:\.scope)?$")
 _MOST = 64 * 1024
 
@@ -42,10 +43,19 @@ class Process:
     service: str = ""
     cgroup: str = ""
     container: str = ""
-    context: str = "not published"
+    context: str = NOT_PUBLISHED
     exit_ns: int | None = None
     exit_code: int | None = None
     exit_signal: int | None = None
+
+    def child(self, pid: int) -> Process:
+        """What a fork makes of it: the same program in another process, until it says otherwise."""
+        return replace(self, pid=pid, inner_pid=0, started_ns=0, parent=self.pid)
+
+    def became(self, program: str) -> None:
+        """Another program: what the kernel said, and what /proc says if it is still there."""
+        self.executable, self.command, self.context = program, (program,), NOT_PUBLISHED
+        self.look()
 
     def look(self) -> None:
         """Read what /proc says now; what cannot be read stays as it was."""

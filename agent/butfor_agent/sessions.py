@@ -27,6 +27,7 @@ from butfor_agent.stacks import Stacks
 from butfor_agent.tables import SCHEMA, Tables
 
 _STEP_S = 0.01
+_EXACT = "thread record"
 _CLOCK_STEPS = 100
 
 
@@ -212,7 +213,7 @@ class Session:
 
     def _learn(self, events: NDArray[Any]) -> None:
         """The few records that change what we know, in order; then who and which stack is new."""
-        rare = [self._kinds[f"KIND_{name}"] for name in ("EXEC", "EXIT", "CONTEXT_PUBLISHED")]
+        rare = [self._kinds[f"KIND_{name}"] for name in ("FORK", "EXEC", "EXIT", "CONTEXT_PUBLISHED")]
         for record in events[np.isin(events["kind"], rare)]:
             self._change(record)
         seen, first = np.unique(events["pid"], return_index=True)
@@ -226,9 +227,11 @@ class Session:
     def _change(self, record: Any) -> None:
         pid, kind = int(record["pid"]), record["kind"]
         process = self._see(pid, int(record["inner_pid"]), int(record["started_ns"]))
-        if kind == self._kinds["KIND_EXEC"]:
+        if kind == self._kinds["KIND_FORK"]:
+            self.processes[int(record["value"])] = process.child(int(record["value"]))
+        elif kind == self._kinds["KIND_EXEC"]:
             self.stacks.forget(pid)
-            process.look()
+            process.became(record["path"].decode("utf-8", "replace"))
             if self._raising is not None:
                 self._raising.started(pid)
         elif kind == self._kinds["KIND_CONTEXT_PUBLISHED"]:
@@ -256,11 +259,12 @@ class Session:
         try:
             slot = slots.resolve(pid)
         except slots.SlotError as error:
-            if not quiet:
+            # a child inherits its slot; that it is gone by now takes nothing away
+            if not quiet and self.processes[pid].context != _EXACT:
                 self.processes[pid].context = error.reason.value
             return
         self._shared["slots"].update(struct.pack("=I", pid), slot.packed())
-        self.processes[pid].context = "thread record"
+        self.processes[pid].context = _EXACT
 
 
 def _descendants(pid: int) -> list[int]:

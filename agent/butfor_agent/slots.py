@@ -25,6 +25,10 @@ MAXIMUM_FILE = 512 * 1024 * 1024
 MAXIMUM_MODULES = 4096
 
 
+MALFORMED = (ELFError, struct.error, ValueError, OverflowError, KeyError, AttributeError, TypeError)
+"""What pyelftools raises for a file that is not whole."""
+
+
 class Refusal(StrEnum):
     """Why a process has no slot."""
 
@@ -73,7 +77,7 @@ def resolve(pid: int) -> Slot:
             reached = _reached(module.inside)
         except OSError:
             continue
-        except (ELFError, struct.error, ValueError, UnicodeDecodeError, OverflowError, KeyError) as error:
+        except MALFORMED as error:
             raise SlotError(Refusal.MALFORMED) from error
         if reached is not None:
             return _slot(pid, module.base, reached, entry)
