@@ -59,7 +59,8 @@ def investigate(
             histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
             without=left_out, budget_s=budget * 60, repository=repo, good=good, bad=bad,
         )  # fmt: skip
-        verdict = investigate_question(question, Bench.of_this_machine(python), Terminal(f"investigating {bundle}"))
+        with Terminal(f"investigating {bundle}") as terminal:
+            verdict = investigate_question(question, Bench.of_this_machine(python), terminal)
     summary(verdict, out)
     return 3 if verdict.outcome == "Inconclusive" else 0
 

@@ -44,6 +44,8 @@ def evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, An
         return _evaluate(case, settings, progress)
     except ButforError as error:
         return failed_row(case.name, str(error))
+    finally:
+        progress.done()
 
 
 def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from butfor.errors import UserError
@@ -33,6 +34,7 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
     except OSError as error:
         raise UserError(f"{question.out} cannot be made a folder: {error.strerror}; give another --out") from error
     with ExitStack() as stack:
+        stack.callback(progress.done)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="butfor-", ignore_cleanup_errors=True)))
         scratch.chmod(0o711)
         findings.history = _history(question, scratch, stack)
@@ -40,7 +42,7 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
             question.bundle, question.symptom, findings.history, question.without, clock, question.services
         )  # fmt: skip
         if _can_run(question, findings):
-            _conduct(question, findings, bench, scratch, clock)
+            _conduct(question, findings, replace(bench, ran=progress.ran), scratch, clock)
         return _written(question, findings, clock)
 
 

@@ -18,6 +18,12 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something worth knowing happened in the stage."""
 
+    def ran(self) -> None:
+        """A tree was executed once more."""
+
+    def done(self) -> None:
+        """The last stage ended, well or not."""
+
 
 class Silent:
     """Nobody is told."""
@@ -26,6 +32,12 @@ class Silent:
         """Ignore."""
 
     def note(self, text: str) -> None:
+        """Ignore."""
+
+    def ran(self) -> None:
+        """Ignore."""
+
+    def done(self) -> None:
         """Ignore."""
 
 

@@ -6,6 +6,7 @@ Shared by capturing an incident, learning what good answers, and every run of a 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Bench:
 
     sandbox: Sandbox
     environments: Environments
+    ran: Callable[[], None] = lambda: None
+    """Told of every run of a tree."""
 
     @classmethod
     def of_this_machine(cls, python: str | None = None) -> Bench:

@@ -83,6 +83,7 @@ class LocalRunner:
     def observe(self, tree: Tree, folder: Path, *, healthy: bool = True) -> tuple[Plan, Observation]:
         """Run once into `folder` without judging. Raises InconclusiveError where the setup fails."""
         self.count.runs += 1
+        self.workshop.bench.ran()
         plan = assemble(
             self.services, self.parts, tree, self.workshop, self.suspects, healthy=healthy,
             deadline_s=deadline(self.parts, len(self.services)),
