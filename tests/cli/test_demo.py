@@ -85,6 +85,15 @@ def test_what_cannot_be_investigated_leaves_with_1_and_says_why(investigated, tm
     assert "the service did not start" in capsys.readouterr().out
 
 
+def test_ctrl_c_is_said_and_leaves_with_130(monkeypatch, tmp_path, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demos, "evaluate", interrupted)
+    assert run(["demo", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted")
+
+
 def test_all_runs_every_incident_and_leaves_with_the_worst(investigated, tmp_path, capsys):
     asked = investigated(outcome="Inconclusive")
     assert run(["demo", "--all", "--out", str(tmp_path)]) == 3

@@ -18,6 +18,8 @@ EXPECTED = (
     (InconclusiveError, "inconclusive", 3),
     (InfrastructureError, "failed", 1),
 )
+INTERRUPTED = 130
+INTERRUPTED = "interrupted; nothing half-written was left"
 # typer hands on the exceptions of the click inside it without naming their base
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 app = typer.Typer(
@@ -44,13 +46,15 @@ def run(arguments: list[str]) -> int:
     try:
         result: Any = typer.main.get_command(app).main(args=arguments, prog_name="butfor", standalone_mode=False)
     except typer.Exit as leaving:
-        return leaving.exit_code
+        result = leaving.exit_code
     except USAGE as error:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted; nothing half-written was left", 130)
+        result = INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last door: a person gets one line, BUTFOR_DEBUG the traceback
         return _explain(error)
+    if result == INTERRUPTED:  # typer makes this code of Ctrl-C, without a word
+        return _fail("interrupted; nothing half-written was left", INTERRUPTED)
     return result if isinstance(result, int) else 0
 
 
