@@ -1,5 +1,7 @@
 """The command line itself: every wrong use is one line and exit code 2, and help is help."""
 
+import tempfile
+
 import pytest
 
 from butfor.cli.apps import run
@@ -49,3 +51,19 @@ def test_where_an_answer_goes_by_default(tmp_path, monkeypatch, bundle, name):
 
     monkeypatch.chdir(tmp_path)
     assert str(default_out(Path(bundle))) == f"out/{name}"
+
+
+def test_ctrl_c_is_said_and_leaves_no_folder_behind(capsys, tmp_path, monkeypatch):
+    from butfor.investigating import investigations
+    from cli.otlp_lines import write
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(investigations, "analyse", interrupted)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert run(["investigate", str(write(tmp_path / "given")), "--out", str(tmp_path / "answer")]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing half-written was left"
+    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "answer").iterdir())
