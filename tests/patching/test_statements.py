@@ -84,9 +84,15 @@ def test_lines_of_a_long_statement_are_parts():
     }  # fmt: skip
 
 
-def test_what_does_not_parse_has_no_parts():
-    assert changed_parts("p.py", b"def (:\n", b"a = 1\n") == []
-    assert changed_parts("p.py", b"a = 1\n", b"\x00") == []
+def test_what_is_no_python_or_does_not_parse_gives_its_hunks():
+    old, new = b"<a>\n<b>\n<c>\n<d>\n", b"<a>\n<B>\n<c>\n<D>\n"
+    for path in ("page.html", "p.py"):
+        (root,) = changed_parts(path, old, new)
+        assert {apply(old, part.edits) for part in root.walk()} == {
+            new, old.replace(b"<b>", b"<B>"), old.replace(b"<d>", b"<D>"),
+        }  # fmt: skip
+    assert changed_parts("page.html", old, old) == []
+    assert flat(changed_parts("p.py", b"a = 1\n", b"\x00"))
 
 
 @settings(deadline=None)

@@ -126,7 +126,7 @@ class _Minimising:
 
     def _parts(self, path: str, new: bytes | None) -> list[Part]:
         old = self.repository.show(self.bad, path)
-        return changed_parts(path, old, new) if old is not None and new is not None and is_python(path) else []
+        return changed_parts(path, old, new) if old is not None and new is not None else []
 
     def _pieces(self, tree: Tree) -> list[_Piece]:
         found: list[_Piece] = []

@@ -24,13 +24,13 @@ class Piece:
 
 
 def roots(change: Change, hints: Sequence[FunctionRef]) -> list[list[Piece]]:
-    """The largest parts of a change, Python files only: those in likely functions, those in their files, the others."""
+    """The largest parts of a change: those in likely functions, those in their files, the others."""
     found: list[Piece] = []
-    for path in dict.fromkeys(unit.path for unit in change.units if unit.kind == "edit" and is_python(unit.path)):
+    for path in dict.fromkeys(unit.path for unit in change.units if unit.kind == "edit"):
         old, new = change.old(path), change.new(path)
         if old is None or new is None:
             continue
-        named = functions.definitions(old)
+        named = functions.definitions(old) if is_python(path) else {}
         for part in changed_parts(path, old, new):
             first, last = part.edits[0].start, max(edit.end for edit in part.edits)
             found.append(Piece(path, functions.enclosing(named, first, last), part))

@@ -1,9 +1,10 @@
-"""What differs between two versions of a Python file, as a tree of parts that can be taken over apart; pure.
+"""What differs between two versions of a file, as a tree of parts that can be taken over apart; pure.
 
-Statements are aligned in their blocks: a compound statement that is there on both sides gives a part for its header and
-parts for what differs in its bodies, down to single statements, and where one spans several lines, to its lines. So a
-part never tears a statement from its body. Every part is a set of line edits of the old content; all of them together
-make the new content's statements (comments and blank lines aside). Neighbours that differ also form a part together.
+In Python, statements are aligned in their blocks: a compound statement that is there on both sides gives a part for its
+header and parts for what differs in its bodies, down to single statements, and where one spans several lines, to its
+lines. So a part never tears a statement from its body. Every part is a set of line edits of the old content; all of them
+together make the new content's statements (comments and blank lines aside). Neighbours that differ also form a part
+together. Other files give their hunks.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import cached_property
 from butfor.patching import edits
 from butfor.patching.alignments import align, text_likeness
 from butfor.patching.edits import Edit, Lines
-from butfor.patching.sources import parsed
+from butfor.patching.sources import is_python, parsed
 
 COMPOUND = (
     ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try,
@@ -99,12 +100,21 @@ class _Item:
 
 
 def changed_parts(path: str, old: bytes, new: bytes) -> list[Part]:
-    """The parts that make `new` of `old`, those that stand alone at the top level; [] where a side does not parse."""
-    before, after = parsed(old), parsed(new)
+    """The parts that make `new` of `old`, those that stand alone at the top level.
+
+    A file that is no Python, or does not parse, gives its hunks.
+    """
+    before, after = (parsed(old), parsed(new)) if is_python(path) else (None, None)
     if before is None or after is None:
-        return []
+        return _hunks(path, old, new)
     a, b = edits.split(old), edits.split(new)
     return _bodies(path, _items(before.body, 0, a), _items(after.body, 0, b), 0)
+
+
+def _hunks(path: str, old: bytes, new: bytes) -> list[Part]:
+    lines = edits.split(old)
+    leaves = [Part(_label(edit.new or lines[edit.start : edit.end]), (edit,)) for edit in edits.between(path, old, new)]
+    return [_group(path, leaves)] if len(leaves) > 1 else leaves
 
 
 def _items(body: Sequence[ast.stmt], low: int, lines: Lines) -> tuple[_Item, ...]:
