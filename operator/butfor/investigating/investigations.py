@@ -79,7 +79,18 @@ def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path
     assert findings.history is not None
     assert findings.analysis is not None
     findings.degraded += bench.sandbox.shortcomings()
+    bench, difference = bench.suited(_interpreter(question, findings))
+    findings.degraded += [difference] if difference else []
     Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings).conduct()
+
+
+def _interpreter(question: Question, findings: Findings) -> str | None:
+    """What the capture says of the interpreter of the services under suspicion, where it says the same of all."""
+    assert findings.analysis is not None
+    manifest = findings.analysis.timelines.telemetry.bundle.manifest
+    suspected = {one.name for one in question.services if one.good and one.bad}
+    said = {one.interpreter for one in (manifest.services if manifest else []) if one.name in suspected}
+    return said.pop() if len(said) == 1 else None
 
 
 def _written(question: Question, findings: Findings, clock: Clock) -> Verdict:

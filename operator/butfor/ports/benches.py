@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from butfor.errors import InconclusiveError
@@ -16,6 +16,7 @@ from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.caches import cache_root
 from butfor.ports.environments import Environments
+from butfor.ports.interpreters import minor, of_version
 from butfor.ports.sandboxes import Sandbox, detect
 from butfor.ports.worktrees import Worktrees
 
@@ -26,6 +27,8 @@ class Bench:
 
     sandbox: Sandbox
     environments: Environments
+    chosen: bool = False
+    """The interpreter was asked for: it stays, whatever a capture says."""
     ran: Callable[[], None] = lambda: None
     """Told of every run of a tree."""
 
@@ -33,7 +36,20 @@ class Bench:
     def of_this_machine(cls, python: str | None = None) -> Bench:
         """The strongest sandbox that works; environments made with `python` (default: the one that runs this)."""
         sandbox = detect()
-        return cls(sandbox, Environments(cache_root(), sandbox, python or sys.executable))
+        return cls(sandbox, Environments(cache_root(), sandbox, python or sys.executable), python is not None)
+
+    def suited(self, captured: str | None) -> tuple[Bench, str]:
+        """A bench with the Python that a service was captured under ("cpython 3.12.1 ..."), where there is one here.
+
+        The text says what differs where there is none; "" where nothing does, or nothing is known.
+        """
+        wanted, ours = minor(captured), minor(self.environments.interpreter.version)
+        if not wanted or wanted == ours:
+            return self, ""
+        python = None if self.chosen else of_version(wanted)
+        if python is None:
+            return self, f"the service was captured under CPython {wanted}, its runs are under {ours} (--python)"
+        return replace(self, environments=Environments(self.environments.cache, self.sandbox, python)), ""
 
     def planned(
         self, service: ServiceDescription, tree: Tree, worktrees: Worktrees, folder: Path, *, edge: bool = False

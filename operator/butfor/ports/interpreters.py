@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,3 +52,23 @@ def interpreter(python: str) -> Interpreter:
     if any(p == Path("/") or Path.home().is_relative_to(p) for p in prefixes):
         raise UserError(f"{python} lives directly in {prefix}, which foreign code must not see; give another one")
     return Interpreter(real, version, tuple(sorted(prefixes)), bool(makes))
+
+
+def minor(said: str | None) -> str:
+    """`3.12` of `cpython 3.12.1 ...` (as captures name an interpreter) or `3.12.1 (main, ...)`; "" of anything else."""
+    found = re.match(r"(?:cpython )?(3\.\d{1,2})\.", said or "")
+    return found.group(1) if found else ""
+
+
+def of_version(wanted: str) -> str | None:
+    """A Python `3.N` on PATH that makes environments; None where there is none.
+
+    The path in a bundle is never run: a bundle is foreign.
+    """
+    program = shutil.which(f"python{wanted}")
+    try:
+        found = interpreter(program) if program else None
+    except UserError:
+        return None
+    fits = found is not None and found.makes_environments and minor(found.version) == wanted
+    return program if fits else None
