@@ -135,6 +135,8 @@ def test_sightings_follow_a_growing_spool(tmp_path: Path) -> None:
     seen = sightings.look()
     assert (seen.requests, seen.failures, seen.first) == (2, 1, "GET /x -> 500")
     assert seen.exceptions == {("KeyError", "span_event"): 1}
+    put(tmp_path, "open-1-aa.jsonl", document("3" * 16), document("5" * 16), document("6" * 16, butfor__edge="true"))
+    assert sightings.close().unfinished == 1
     put(tmp_path, "spans-2-aa.jsonl", document("4" * 16, butfor__edge="true"))
     seen = sightings.look()
     assert (seen.requests, seen.server_spans, seen.edge.total()) == (1, 2, 1)

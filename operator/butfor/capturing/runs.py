@@ -123,7 +123,7 @@ class Capture:
                     self._say(f"first request seen: {self.seen.first}")
                 self._advised(watch)
             self._session.stop(asked[0] if asked else signal.SIGTERM)
-        self.seen = sightings.look()
+        self.seen = sightings.close()
         own = self._session.command.port
         self._ports = watch.ports | self.seen.ports | ({own} if own else set())
 
@@ -203,6 +203,8 @@ class Capture:
             f"seen: {seen.requests} requests, {seen.failures} of them failed; "
             f"{seen.server_spans} server spans from inside, {seen.edge.total()} from the proxy"
         )
+        if seen.unfinished and not seen.edge:  # an edge sees each end, and counted it
+            self._say(f"  {seen.unfinished} more were begun inside and never ended")
         for (kind, source), count in seen.exceptions.most_common(5):
             self._say(f"  {count} x {kind} (source: {source})")
         if not seen.requests:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,8 @@ class Seen:
     """By (type, source)."""
     ports: set[int] = field(default_factory=set)
     first: str = ""
+    unfinished: int = 0
+    """Server spans that were begun and never ended; known at the end only."""
 
     @property
     def requests(self) -> int:
@@ -65,12 +68,25 @@ class Sightings:
                 self._line(line)
         return self.seen
 
+    def close(self) -> Seen:
+        """A last look, and how many requests have no end."""
+        self.look()
+        ended = {name for _, span in self._spans("spans-*.jsonl") if (name := _identity(span))}
+        begun = {name for _, span in self._spans("open-*.jsonl") if (name := _identity(span))}
+        self.seen.unfinished = len(begun - ended)
+        return self.seen
+
+    def _spans(self, pattern: str) -> Iterator[tuple[Document, Document]]:
+        for path in sorted(self._spool.glob(pattern)):
+            if path.is_file() and not path.is_symlink():
+                with path.open("rb") as file:
+                    for line in file:
+                        document = _parsed(line)
+                        yield from spans_of(document) if document else ()
+
     def _line(self, line: bytes) -> None:
-        try:
-            document = json.loads(line)
-        except (ValueError, RecursionError):
-            return  # counted as a loss when the bundle is written
-        for resource, span in spans_of(document) if isinstance(document, dict) else ():
+        document = _parsed(line)
+        for resource, span in spans_of(document) if document else ():
             self._span(attributes_of(resource).get("service.name", ""), span)
 
     def _span(self, service: str, span: Document) -> None:
@@ -93,6 +109,20 @@ class Sightings:
                 found = attributes_of(event)
                 key = (found.get("exception.type", "?"), found.get("butfor.exception.source", "span_event"))
                 self.seen.exceptions[key] += 1
+
+
+def _parsed(line: bytes) -> Document | None:
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None  # counted as a loss when the bundle is written
+    return document if isinstance(document, dict) else None
+
+
+def _identity(span: Document) -> str:
+    """Trace and span id of a server span made inside the service; "" of another (an edge sees each end itself)."""
+    inside = span.get("kind") in {2, "SPAN_KIND_SERVER"} and not attributes_of(span).get("butfor.edge")
+    return f"{span.get('traceId')}/{span.get('spanId')}" if inside else ""
 
 
 def _named(attributes: dict[str, str]) -> str:
