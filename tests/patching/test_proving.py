@@ -75,7 +75,8 @@ def test_a_function_changed_since_is_put_back_as_it_was(tmp_path):
     )
     proof, _ = prove(tmp_path, history, culprit, good, bad)
     assert proof.counterfactual.necessary.held is True
-    assert "functions as they were" in proof.counterfactual.necessary.method
+    assert f", with what {bad[:12]} changed in them" in proof.counterfactual.necessary.method
+    assert any("control of that, what others changed" in line for line in proof.counterfactual.necessary.details)
     assert proof.healing[0].origin == "functions"
 
 

@@ -39,7 +39,10 @@ class Control:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A tree to run. `complete`: the whole change is in it (docs and tests aside). `reason`: what is left out."""
+    """A tree to run. `complete`: the whole change is in it (docs and tests aside). `reason`: what is left out.
+
+    `restored`: units whose functions were put back as they were, where others changed them too.
+    """
 
     tree: Tree
     method: str
@@ -47,6 +50,7 @@ class Attempt:
     complete: bool
     reason: str = ""
     controls: tuple[Control, ...] = ()
+    restored: tuple[Unit, ...] = ()
 
 
 def plain(change: Change, revision: str) -> tuple[Attempt | None, str]:
@@ -77,7 +81,9 @@ def styled(change: Change, base: View, units: Sequence[Unit] | None = None) -> I
         lost = ", ".join(unit.name for unit in carried.conflicts[:5])
         tree = carried.view.tree.model_copy(update={"label": words})
         reason = f"conflict in {lost}" if lost else ""
-        yield Attempt(tree, words, ORIGINS[style], complete, reason, _controls(change, base, carried, complete))
+        controls = _controls(change, base, carried, complete)
+        shared = tuple(carried.restored) if any(one.expected == "opposite" for one in controls) else ()
+        yield Attempt(tree, words, ORIGINS[style], complete, reason, controls, shared)
 
 
 def _share(change: Change, moved: Sequence[Unit]) -> str:

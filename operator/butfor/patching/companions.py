@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from butfor.evidence.runs import Tree
-from butfor.patching import edits
+from butfor.patching import edits, functions
 from butfor.patching.edits import Edit
 from butfor.patching.sources import is_source
 from butfor.patching.transfers import Carried, Change, Unit, View, carry
@@ -62,6 +62,19 @@ class Chain:
     def touching(self, path: str) -> list[str]:
         """Commits that changed a file, nearest first."""
         return [sha for sha in self.commits if any(path in {f.path, f.old_path} for f in self.changes[sha])]
+
+    def changing(self, units: Iterable[Unit]) -> list[str]:
+        """Commits that changed one of these functions, nearest first."""
+        wanted = [unit for unit in units if unit.function]
+        return [sha for sha in self.commits if any(self._changes(sha, unit) for unit in wanted)]
+
+    def _changes(self, sha: str, unit: Unit) -> bool:
+        if not any(unit.path in {change.path, change.old_path} for change in self.changes[sha]):
+            return False
+        sides = [self.repository.show(revision, unit.path) for revision in (f"{sha}^", sha)]
+        texts = [functions.definitions(side).get(unit.function) if side is not None else None for side in sides]
+        before, after = (one.text if one else None for one in texts)
+        return before != after
 
     def beyond(self, sha: str, path: str) -> bytes | None:
         """The file as it is on the far side of a commit: after it when going forward, else before it."""

@@ -95,8 +95,14 @@ class Search:
         reason = "; ".join(part for part in (attempt.reason, outcome.reason) if part)
         self._note(f"{attempt.method}: {outcome.judgement}", reason)
         if outcome.judgement == self.wanted:
-            self.healing.append(Healing(attempt.tree, attempt.origin, attempt.method, attempt.complete))
+            self.healing.append(Healing(attempt.tree, attempt.origin, self._named(attempt), attempt.complete))
         return outcome.judgement
+
+    def _named(self, attempt: Attempt) -> str:
+        """The method, with the other commits whose changes went with it."""
+        others = self.chain.changing(attempt.restored) if attempt.restored else []
+        names = ", ".join(sha[:12] for sha in others[:8]) + (", ..." if others[8:] else "")
+        return f"{attempt.method}, with what {names} changed in them" if others else attempt.method
 
     def _counts(self, attempt: Attempt) -> bool:
         return all(self._controlled(attempt, control) for control in attempt.controls)

@@ -2,9 +2,9 @@
 
 In Python, statements are aligned in their blocks: a compound statement that is there on both sides gives a part for its
 header and parts for what differs in its bodies, down to single statements, and where one spans several lines, to its
-lines. So a part never tears a statement from its body. Every part is a set of line edits of the old content; all of them
-together make the new content's statements (comments and blank lines aside). Neighbours that differ also form a part
-together. Other files give their hunks.
+lines. So a part never tears a statement from its body. Every part is a set of line edits of the old content; all
+of them together make the new content's statements (comments and blank lines aside). Neighbours that differ also form a
+part together. Other files give their hunks.
 """
 
 from __future__ import annotations
