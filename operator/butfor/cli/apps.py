@@ -19,7 +19,6 @@ EXPECTED = (
     (InfrastructureError, "failed", 1),
 )
 INTERRUPTED = 130
-INTERRUPTED = "interrupted; nothing half-written was left"
 # typer hands on the exceptions of the click inside it without naming their base
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 app = typer.Typer(
