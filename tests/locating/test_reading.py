@@ -152,3 +152,13 @@ def test_route_patterns(pattern: str, route: str, fits: bool) -> None:
 @given(st.text(alphabet="/(){}<>?*[]\\.^$ab:", max_size=60))
 def test_no_pattern_breaks_the_route_reader(text: str) -> None:
     assert serves(template(text), template(text)) == 1.0
+
+
+def test_files_that_no_one_wrote_are_read_by_a_bounded_beginning() -> None:
+    text = "x = 1\n" * 100_000
+    assert not read(text, "a.py").python
+    change = FileChange("a.py", None, [Hunk(0, 0, 1, 100_000, [], text.splitlines())])
+    edits = by_regions(change, read("", "a.py"), read(text, "a.py"))
+    assert sum(len(e.added) for e in edits) <= 2000
+    wide = by_lines(FileChange("a.py", None, [Hunk(0, 0, 1, 1, [], ["y = '" + "a" * 2_000_000 + "'"])]))
+    assert len(wide[0].added[0].text) <= 1000

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from butfor.locating.sources import MODULE, Region, Source, Statement
 from butfor.ports.diffs import FileChange, Hunk
 
+MOST_LINES, LONGEST_LINE = 2000, 1000
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -101,7 +103,9 @@ def by_lines(change: FileChange) -> list[Edit]:
 
 
 def _raw(start: int, lines: list[str]) -> list[Statement]:
-    return [Statement.of_line(n, line.strip()) for n, line in enumerate(lines, start) if line.strip()]
+    # a change of more lines than anyone writes is generated or data: its beginning stands for it
+    kept = enumerate((line[:LONGEST_LINE].strip() for line in lines[:MOST_LINES]), start)
+    return [Statement.of_line(n, line) for n, line in kept if line]
 
 
 def without_moves(edits: list[Edit]) -> list[Edit]:

@@ -15,6 +15,8 @@ from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Repository
 
 SIMILAR = 0.6
+OWN_REGION = 0.1
+SHORTEST = 6
 REWORDED = 0.25
 """The least credit for having written a statement down, though what it does was there before."""
 EARLIER, CARRIED = 0.3, 0.2
@@ -86,9 +88,22 @@ class Introductions:
                 for removed in other.edit.removed:
                     if removed.said.likeness == like and other.key != placed.key:
                         return (other.key, removed), 0.0
-        before = _closest(added.text, placed.edit)
-        near = ((placed.key, before), _change(before, added)) if before else (None, 1.0)
+        before = self._closest(placed, added.text)
+        near = (before, _change(before[1], added)) if before else (None, 1.0)
         return near if near[1] <= CARRIED else self._carried(placed, added) or near
+
+    def _closest(self, placed: Placed, text: str) -> tuple[Key, Statement] | None:
+        """The removed statement of the same file that an added one most likely replaced; its own region's first."""
+        best, ratio = None, SIMILAR
+        for other in self.by_commit[placed.commit] if len(text) < LONGEST else ():
+            own = OWN_REGION if other.key == placed.key else 0.0
+            for removed in other.edit.removed if other.edit.path == placed.edit.path else ():
+                matcher = difflib.SequenceMatcher(None, removed.text, text, autojunk=False)
+                if matcher.real_quick_ratio() + own > ratio and matcher.quick_ratio() + own > ratio:
+                    found = matcher.ratio()
+                    if found > SIMILAR and found + own > ratio:
+                        best, ratio = (other.key, removed), found + own
+        return best
 
     def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement], float] | None:
         """A removed statement of the same file that did all of it: the effect was there before."""
@@ -116,20 +131,19 @@ class Introductions:
         return {sha: 1.0} if sha in self._commits and sha is not None else {}
 
 
-def _closest(text: str, edit: Edit) -> Statement | None:
-    """The removed statement that an added one most likely replaced."""
-    best, ratio = None, SIMILAR
-    for statement in edit.removed:
-        matcher = difflib.SequenceMatcher(None, statement.text, text, autojunk=False)
-        if len(text) < LONGEST and matcher.real_quick_ratio() > ratio and (found := matcher.ratio()) > ratio:
-            best, ratio = statement, found
-    return best
+def _among(effect: str, others: frozenset[str]) -> bool:
+    """Whether an effect is one of others, or one of them under another qualifier (`exceptions.Gone()`, `Gone()`)."""
+    return effect in others or any(
+        min(len(effect), len(other)) >= SHORTEST and (other.endswith(effect) or effect.endswith(other))
+        for other in others
+    )
 
 
 def _change(before: Statement, after: Statement) -> float:
     """The share of a statement's effects that are new; without effects, of the words and signs not in common."""
-    if after.said.effects:
-        return len(after.said.effects - before.said.effects) / len(after.said.effects)
+    effects = after.said.effects
+    if effects:
+        return sum(not _among(one, before.said.effects) for one in effects) / len(effects)
     old, new = (Counter(WORDS.findall(s.text.replace("_", "").lower())) for s in (before, after))
     together = (old | new).total()
     return 1.0 - (old & new).total() / together if together else 0.0

@@ -15,7 +15,8 @@ from butfor.locating.blocks import Block, FunctionNode, Parser
 from butfor.locating.statements import Statement
 
 PYTHON = (".py", ".pyi", ".pyw")
-LONGEST_SOURCE = 2_000_000
+LONGEST_SOURCE = 400_000
+"""Characters; longer files are written by machines and are read by their diffs' lines alone."""
 MODULE = ""
 """The name of the region that holds a module's own statements."""
 

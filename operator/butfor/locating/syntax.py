@@ -137,7 +137,9 @@ def effects(node: ast.AST) -> set[str]:
     Only these can raise, block or take long; names, constants and targets around them cannot.
     """
     found = {ast.unparse(child) for child in parts_of(node) if isinstance(child, _DOING) and not _stores(child)}
-    if isinstance(node, ast.Raise | ast.Assert | ast.Delete):
+    if isinstance(node, ast.Raise) and node.exc is not None:
+        found.add(ast.unparse(node.exc))
+    if isinstance(node, ast.Assert | ast.Delete):
         found.add(ast.unparse(node))
     if isinstance(node, ast.For | ast.AsyncFor | ast.While):
         found.add("for " + ast.unparse(own(node)[-1]))
