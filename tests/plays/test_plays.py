@@ -274,6 +274,31 @@ def test_edges_and_injection_leave_spans_and_the_files_that_ran(run, shop, workt
     assert "<worktree>/app.py" in seen.loaded_files["shop"]
 
 
+LATE = """
+import os, time
+from wsgiref.simple_server import make_server
+
+class Answer(list):
+    def close(self):
+        time.sleep(0.6)  # the client has its answer; the service is not done with the request
+
+def app(environ, start_response):
+    start_response("500 Oh", [("Content-Length", "2")])
+    return Answer([b"no"]) if environ["PATH_INFO"] == "/late" else [b"no"]
+
+make_server("127.0.0.1", int(os.environ["PORT"]), app).serve_forever()
+"""
+
+
+def test_a_service_that_answers_first_and_ends_later_is_waited_for(run, shop, worktree):
+    (worktree / "app.py").write_text(LATE)
+    service = shop(inject=True, run="exec python3 app.py", ready=Ready(path="/", expect_status=500))
+    seen = run(get("/late"), services=[service])
+    assert (seen.started, seen.answers[0].status) == (True, 500)
+    assert seen.answers[0].seconds < 0.6
+    assert seen.answers[0].trace_id in "".join(p.read_text() for p in seen.spool.glob("spans-*"))
+
+
 HOSTILE = """
     out=/srv/.play/out; set +e
     ln -s /etc/passwd $out/spool/spans-1-aa.jsonl

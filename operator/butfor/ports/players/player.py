@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 _SETTLE_S = 0.3
 _QUIET_S = 0.02
+_LATE_S = 2.0
+_RECENT = 32
+_MAXIMUM_TAIL = 8 << 20
+_IDS = re.compile(rb'"traceId": ?"([0-9a-f]{32})", ?"spanId": ?"([0-9a-f]{16})"')
 _DYING_S = 0.5
 """How long a service that listens no more may take to be gone."""
 
@@ -150,7 +156,7 @@ class Play:
         ended = [s for s in self.services if s.process and self._has_ended(s)]
         self.seen["reason"] = "; ".join(f"{s.name} ended (exit {s.process.returncode})" for s in ended if s.process)
         if self.edges or any(s.plan.get("inject") for s in self.services):
-            settle(self.spool)
+            settle(self.spool, {a["trace_id"] for a in self.sender.answers[-_RECENT:] if a.get("status")})
 
     def _has_ended(self, service: services.Service) -> bool:
         """Whether a service ended by itself; the kernel takes its sockets down a moment before it is gone."""
@@ -194,16 +200,38 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
     return variables | added
 
 
-def settle(spool: Path) -> None:
-    """Wait until the recorders have written the end of the last request: nothing grows for a moment."""
-    deadline, last, since = time.monotonic() + _SETTLE_S, -1, time.monotonic()
-    while time.monotonic() < deadline:
+def settle(spool: Path, answered: set[str]) -> None:
+    """Wait until the recorders have written the end of the last requests.
+
+    Nothing grows for a moment, and no span of the `answered` traces is still open: a service may answer 500 first
+    and let go of the exception afterwards, which on a busy machine is a while.
+    """
+    begin, last, since = time.monotonic(), -1, time.monotonic()
+    while time.monotonic() - begin < _LATE_S:
         size = sum(entry.stat().st_size for entry in os.scandir(spool) if entry.is_file(follow_symlinks=False))
         if size != last:
             last, since = size, time.monotonic()
-        elif time.monotonic() - since >= _QUIET_S:
+        quiet = time.monotonic() - since >= _QUIET_S or time.monotonic() - begin >= _SETTLE_S
+        if quiet and not still_open(spool, answered):
             return
         time.sleep(0.005)
+
+
+def still_open(spool: Path, traces: set[str]) -> bool:
+    """Whether a server span of these traces was begun whose end is not written yet."""
+    begun, ended = (set(_IDS.findall(_read(spool.glob(name)))) for name in ("open-*", "spans-*"))
+    return any(trace.decode() in traces for trace, _ in begun - ended)
+
+
+def _read(paths: Iterable[Path]) -> bytes:
+    """The ends of files that recorders wrote for themselves alone, read as their user; what cannot be read is empty."""
+    names = [str(path) for path in paths]
+    command = [*services.become(), "tail", "-q", "-c", str(_MAXIMUM_TAIL), "--", *names]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_LATE_S)
+    except (OSError, subprocess.SubprocessError):
+        return b""
+    return done.stdout if names else b""
 
 
 def loaded_files(spool: Path, service: str, worktree: Path) -> list[str]:
