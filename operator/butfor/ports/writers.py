@@ -1,6 +1,6 @@
 """The context writer (`butfor_context`) built for an interpreter: what a service loads to publish its spans.
 
-One build per interpreter and source, in the cache. Where it cannot be built there is a reason, and events are joined less exactly.
+One build per interpreter and source, in the cache. Where it cannot be built the reason is given.
 """
 
 from __future__ import annotations
