@@ -28,6 +28,19 @@ def write(folder, text):
     return folder
 
 
+@pytest.mark.parametrize(
+    ("body", "sent"),
+    [
+        (b"5\r\nhello\r\n3\r\n me\r\n0\r\n\r\n", b"hello me"),
+        (b"0\r\n\r\n", b""),
+        (b"hello", b"hello"),
+        (b"9\r\nhello\r\n0\r\n\r\n", b"9\r\nhello\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_body_in_chunks_is_chunked_once(body, sent):
+    assert loads.unchunked(body) == sent
+
+
 def test_a_body_of_bytes_is_sent_as_it_is(tmp_path):
     assert loads.body_bytes(Request(path="/", body=b"name=M\xfcller")) == b"name=M\xfcller"
 

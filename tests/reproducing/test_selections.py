@@ -124,10 +124,27 @@ def test_what_cannot_be_sent_again_is_said(capture):
     assert len(chosen.notes) == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("Connection", "close", True),
+        ("Connection", "keep-alive", False),
+        ("Host", "127.0.0.1:40123", False),
+        ("Host", "shop.example.org", True),
+        ("Transfer-Encoding", "chunked", True),
+        ("Transfer-Encoding", "gzip, chunked", False),
+        ("Content-Length", "4", False),
+    ],
+)
+def test_what_a_client_asked_of_the_connection_is_asked_again(capture, name, value, kept):
+    capture.add("POST", "/inbox", body=b"rows", headers=[(name, value)], status=500)
+    assert ((name, value) in capture.plan("failing")[0].headers) == kept
+
+
 def test_headers_of_the_connection_are_left_out_and_the_clients_patience_is_kept(capture):
     headers = [
-        ("Host", "x"),
-        ("Connection", "close"),
+        ("Host", "localhost"),
+        ("Connection", "keep-alive"),
         ("X-Tenant", "one"),
         ("traceparent", "00-a-b-01"),
         ("Expect", "100"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def _target(request: Request, incident: Incident) -> str:
 
 def _planned(request: Request, name: str, role: Role, service: str, folder: Path) -> PlannedRequest:
     body = body_bytes(request)
+    if body and request.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        body = unchunked(body)
     path = None
     if body is not None:
         path = folder / f"{name}.body"
@@ -73,6 +76,21 @@ def body_bytes(request: Request) -> bytes | None:
     for mark, fill in request.body_fill.items():
         text = text.replace(mark, fill.text * fill.times)
     return text.encode()
+
+
+def unchunked(body: bytes) -> bytes:
+    """The content of a body that is written in chunks, since who sends it makes chunks of its own; else the body."""
+    content, rest = b"", body
+    while True:
+        head, found, rest = rest.partition(b"\r\n")
+        if not found or not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", head):
+            return body
+        size = int(head, 16)
+        if size == 0:
+            return content
+        if rest[size : size + 2] != b"\r\n":
+            return body
+        content, rest = content + rest[:size], rest[size + 2 :]
 
 
 def _text(body: Any) -> str:

@@ -26,6 +26,7 @@ HOP_BY_HOP = frozenset({
     "transfer-encoding", "upgrade", "host", "content-length", "expect", "traceparent", "tracestate", "baggage",
 })  # fmt: skip
 """Headers that belong to the captured connection or trace, not to the request."""
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d+)?", re.IGNORECASE)
 SHORTEST_TIMEOUT_S, SLACK = 10.0, 10.0
 TEXT_LIMIT = 1024 * 1024
 VALUES_LIMIT = 300
@@ -63,13 +64,24 @@ def shown(payloads: Path, name: str | None, bodies: Path) -> Path | None:
 
 def _planned(step: Step, payloads: Path, bodies: Path) -> PlannedRequest:
     seen, payload = step.captured.seen, step.captured.payload
-    kept = [(n, v) for n, v in (payload.request_headers if payload else []) if n.lower() not in HOP_BY_HOP]
+    kept = [(n, v) for n, v in (payload.request_headers if payload else []) if _asked(n.lower(), v.strip())]
     body = shown(payloads, payload.request_body, bodies) if payload and payload.request_bytes else None
     return PlannedRequest(
         id=f"r{step.captured.order}", role=step.role, service=seen.service, method=seen.method,
         target=payload.target if payload else seen.target, headers=kept,
         body=body, timeout_s=_timeout(step.captured),
     )  # fmt: skip
+
+
+def _asked(name: str, value: str) -> bool:
+    """Tell whether a header is the client's own: also that it closes, sends in chunks, or names another host."""
+    if name == "connection":
+        return value.lower() == "close"
+    if name == "transfer-encoding":
+        return value.lower() == "chunked"
+    if name == "host":
+        return LOOPBACK.fullmatch(value) is None
+    return name not in HOP_BY_HOP
 
 
 def _timeout(captured: Captured) -> float:
