@@ -22,7 +22,7 @@ from statistics import median
 from bench.loads import Load, loaded
 from bench.services import ASGI, WSGI
 
-WINDOW_S, WARM_S = 3.0, 0.5
+WINDOW_S, WARM_S = 2.0, 0.3
 COMMANDS = {
     "starlette on uvicorn": (ASGI, ["-m", "uvicorn", "app:app", "--log-level", "warning", "--port", "PORT"]),
     "flask on gunicorn": (
