@@ -42,6 +42,7 @@ WAITING = 0.5
 """Where code waits it is seldom to blame: another should have gone on."""
 MOST_NAMES = 3
 MOST_CITED = 8
+MOST_REASONS = 3
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,14 @@ def terms_of(setting: Setting, sha: str, *, without: frozenset[str]) -> list[Ter
 
 
 def _term(name: str, hits: Iterable[Hit]) -> Term:
-    """Reasons are joined as independent ones: 1 - product of (1 - strength)."""
-    best = sorted(hits, key=lambda h: -h.strength)
+    """The best reasons are joined as independent ones: 1 - product of (1 - strength).
+
+    No more than `MOST_REASONS` are: weak ones grow with the size of a commit, and say little but that it is large.
+    """
+    best = sorted(hits, key=lambda h: -h.strength)[:MOST_REASONS]
     value = 1.0 - math.prod(1.0 - min(1.0, max(0.0, h.strength)) for h in best)
     cited = list(dict.fromkeys(e for h in best for e in h.evidence))[:MOST_CITED]
-    detail = "; ".join(dict.fromkeys(h.why for h in best[:3]))
+    detail = "; ".join(dict.fromkeys(h.why for h in best))
     return Term(name=name, weight=WEIGHTS[name], value=round(value, 6), evidence=cited, detail=detail)
 
 
