@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from butfor.errors import UserError
 from butfor.evidence.verdicts import ReproductionSummary, Verdict
+from butfor.ports.repositories import Repository
 from butfor.reporting.conditions import CONDITIONS, foreign
 from butfor.reporting.jobs import readme
+from butfor.reporting.proofs import Folder, Replay
+
+from . import planted
 
 SERVICE = {"name": "web", "run": "serve", "environment": {"A": "1"}, "limits": {"open_files": 4}, "setup": ""}
 PLAN = {"services": [SERVICE], "requests": [{"id": "r1"}], "stubs": {"rates": []}, "predicate": {"status": 500}}
@@ -61,6 +65,28 @@ def test_a_plan_that_is_none_is_said_in_one_line(tmp_path_factory, text):
     (folders[1] / "plan.json").write_text(text, "utf-8", "surrogatepass")
     with pytest.raises(UserError, match=r"^healed/plan\.json is no plan"):
         foreign(*folders, "Resource")
+
+
+@pytest.mark.parametrize(
+    ("at_bad", "at_good", "healed", "held"),
+    [
+        ("bad", "bad", "good", {"reproduction": True, "necessary": True, "sufficient": True}),
+        ("bad", "bad", "bad", {"reproduction": True, "necessary": False, "sufficient": True}),
+        ("bad", "good", "good", {"reproduction": True, "necessary": True, "sufficient": False}),
+        ("good", "bad", "good", {"reproduction": False, "necessary": True, "sufficient": True}),
+        ("bad", "cannot tell", None, {"reproduction": True, "necessary": False, "sufficient": None}),
+    ],
+)
+def test_each_claim_is_replayed_under_its_own_conditions(tmp_path, at_bad, at_good, healed, held):
+    shas = planted.history(tmp_path / "repo", [("one", {"a": "1"}), ("two", {"a": "2"})])
+    folder = Folder(Verdict(outcome="Resource", claim="Proved"), *shas, None)
+    with Repository(tmp_path / "repo") as repository:
+
+        def run(commit):
+            return at_good if repository.show(commit, "a") == b"1" else at_bad
+
+        replay = Replay(folder, repository, run, 2, healed=(lambda _: healed) if healed else None)
+        assert {proof.name: proof.held for proof in replay.proofs()} == held
 
 
 def test_the_readme_says_how_to_run_both():
