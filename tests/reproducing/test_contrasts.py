@@ -1,6 +1,7 @@
 """Where nothing in a capture tells the failure, good does: what differs, which difference is chosen, and on what."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -48,6 +49,15 @@ def test_a_header_that_changed_is_told_by_its_value():
     (found,) = differences(good, bad)
     assert found.answer is not None
     assert (found.answer.kind, found.answer.value) == ("header_is", "cache-control: public")
+
+
+def test_a_header_that_only_one_answer_lost_is_told_by_its_absence():
+    before, now = frozenset({"etag", "x-old", "date"}), frozenset({"date"})
+    good = {"r0": replace(says("x"), names=before), "r1": replace(says("y"), names=frozenset({"x-old", "date"}))}
+    bad = {"r0": replace(says("x"), names=now), "r1": replace(says("y"), names=now)}
+    (found,) = differences(good, bad)
+    assert found.answer is not None
+    assert (found.index, found.answer.kind, found.answer.value) == (0, "header_missing", "etag")
 
 
 @given(st.dictionaries(st.integers(0, 9).map(lambda n: f"r{n}"), WORDS, max_size=6))

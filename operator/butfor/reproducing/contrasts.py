@@ -9,7 +9,7 @@ any reproduction (`butfor.reproducing.expectations`).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,8 +137,17 @@ def differences(good: Mapping[str, Said], bad: Mapping[str, Said]) -> list[Diffe
         others = {n: one for n, one in alike.items() if n != name}
         drift = expectations.learn_drift(before.kind, others, {n: bad[n] for n in others})
         found = _difference(int(name[1:]), before, now, expectations.demanded(name, before, drift))
-        result += [found] if found else []
+        lost = before.names - now.names - {n for o in others for n in others[o].names - bad[o].names}
+        result += [found or _without(int(name[1:]), now, lost)] if found or lost else []
     return result
+
+
+def _without(index: int, bad: Said, lost: Iterable[str]) -> Difference:
+    """Return the difference of an answer that lost headers which no other answer lost."""
+    name = min(lost)
+    return Difference(
+        index, bad.status, 0.0, AnswerProperty(kind="header_missing", value=name), f"header {name} is gone"
+    )  # fmt: skip
 
 
 def _difference(index: int, good: Said, bad: Said, asked: Expectation) -> Difference | None:

@@ -49,6 +49,8 @@ class Said:
     headers: dict[str, str]
     sha256: str
     role: str
+    names: frozenset[str] = frozenset()
+    """Names of all headers, those whose values are not compared included."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def _said(answer: AnswerRecord) -> Said:
         status, answers.kind(answers.decoded(body, answer.headers), answer.headers),
         answers.tokens(body, answer.headers),
         {name: answers.header_value(answer.headers, name) for name in names}, answers.digest(body), answer.role,
+        frozenset(name.lower() for name, _ in answer.headers),
     )  # fmt: skip
 
 
@@ -175,7 +178,8 @@ def common(runs: Sequence[Said]) -> Said | None:
     tokens = frozenset.intersection(*(run.tokens for run in runs))
     headers = {n: v for n, v in first.headers.items() if all(run.headers.get(n) == v for run in runs)}
     same = all(run.sha256 == first.sha256 for run in runs)
-    return Said(first.status, first.kind, tokens, headers, first.sha256 if same else "", first.role)
+    names = frozenset.intersection(*(run.names for run in runs))
+    return Said(first.status, first.kind, tokens, headers, first.sha256 if same else "", first.role, names)
 
 
 def _alike(good: Said, bad: Said | None) -> bool:
