@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from butfor.errors import UserError
-from butfor.evidence.verdicts import ReproductionSummary, Verdict
+from butfor.evidence.suspects import FunctionRef, Suspect
+from butfor.evidence.verdicts import Claim, Counterfactual, ReproductionSummary, Verdict
 from butfor.ports.repositories import Repository
 from butfor.reporting.conditions import CONDITIONS, foreign
 from butfor.reporting.jobs import readme
 from butfor.reporting.proofs import Folder, Replay
+from butfor.reporting.sentences import headline, meaning
 
 from . import planted
 
@@ -95,3 +97,22 @@ def test_the_readme_says_how_to_run_both():
     assert "repro/run REV" in text
     assert "healed/run REV" in text
     assert "bisect" not in text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "part", "said"),
+    [
+        ("ConfigChange", "web: $SIZE", "But for a change of configuration (web: $SIZE and 1 more)"),
+        ("Dependency", "rates: GET /r (503, in health 200)", "But for the answer of a dependency (rates: GET /r"),
+        ("Resource", "web: open_files 4", "But for a resource limit (web: open_files 4 and 1 more)"),
+    ],
+)
+def test_the_headline_names_the_thing_and_no_commit(outcome, part, said):
+    verdict = Verdict(
+        outcome=outcome, claim="Proved", suspects=[Suspect(commit="a" * 40, subject="Innocent", score=1.0)],
+        counterfactual=Counterfactual(necessary=Claim(held=True, details=[part, "other"])),
+        functions=[FunctionRef(name="innocent", file="a.py", line=1)],
+    )  # fmt: skip
+    assert headline(verdict).startswith(said)
+    assert "nnocent" not in headline(verdict)
+    assert "begins with this change" not in meaning(verdict)

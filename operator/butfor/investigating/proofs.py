@@ -9,6 +9,7 @@ from pathlib import Path
 
 from butfor.bisecting import bisect
 from butfor.evidence.services import ServiceDescription
+from butfor.evidence.verdicts import PatchSummary
 from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.conditions import Tried, write_both
@@ -128,6 +129,7 @@ class Trial:
         found, report = deciding(every), self.findings.reproduced and self.findings.reproduced.reproduction
         if found is not None and report:
             self.findings.counterfactual = claims(found)
+            self.findings.patch = PatchSummary(reason="no commit is to blame, so there is nothing to patch")
             self.findings.conditions = write_both(
                 report, next(one for one in tried if one.intervention is found), self.question.out, self.history
             )

@@ -15,6 +15,27 @@ CLAIMS = {
 }
 
 
+CONDITION = "Runs show it: set to its healthy value the failure goes away, and with the faulty one good fails too."
+THINGS = {
+    "ConfigChange": "a change of configuration",
+    "Dependency": "the answer of a dependency",
+    "Resource": "a resource limit",
+}
+"""What is to blame where no commit is."""
+
+
+def meaning(verdict: Verdict) -> str:
+    """Return what the verdict's claim says, in a sentence."""
+    return CONDITION if verdict.claim == "Proved" and verdict.outcome in THINGS else CLAIMS[verdict.claim]
+
+
+def _thing(verdict: Verdict) -> str:
+    """What is to blame instead of a commit, the first part that runs named, and how many more there are."""
+    parts = verdict.counterfactual.necessary.details
+    more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+    return THINGS[verdict.outcome] + (f" ({parts[0]}{more})" if parts else "")
+
+
 def symptom(predicate: FailurePredicate | None) -> str:
     """Return the failure in a few words, e.g. `GET /pay ending in status 500 with KeyError`."""
     if predicate is None:
@@ -40,21 +61,21 @@ def headline(verdict: Verdict) -> str:
         if verdict.predicate is None:
             return "No failure was recognised in the capture"
         return f"Not decided: what causes {what}{_place(verdict)}"
-    top = verdict.suspects[0] if verdict.suspects else None
-    where = verdict.functions[0].name if verdict.functions else ""
-    name = (
-        f"commit {top.commit[:12]} \N{LEFT DOUBLE QUOTATION MARK}{top.subject}\N{RIGHT DOUBLE QUOTATION MARK}"
-        if (top and verdict.outcome in ("CodeChange", "ConfigChange"))
-        else {"Dependency": "the answer of a dependency", "Resource": "a resource limit"}.get(
-            verdict.outcome, "a change"
-        )
-    )
-    name += f" ({where})" if where and top else ""
+    name = _thing(verdict) if verdict.outcome in THINGS else _commit(verdict)
     if verdict.claim == "Proved":
         return f"But for {name}, {what} would not have happened"
     if verdict.claim == "Bisected":
         return f"{what[0].upper()}{what[1:]} begins with {name}"
     return f"Suspected: {name} causes {what}"
+
+
+def _commit(verdict: Verdict) -> str:
+    top = verdict.suspects[0] if verdict.suspects else None
+    if top is None:
+        return "a change"
+    where = f" ({verdict.functions[0].name})" if verdict.functions else ""
+    quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{top.subject}\N{RIGHT DOUBLE QUOTATION MARK}"
+    return f"commit {top.commit[:12]} {quoted}{where}"
 
 
 def _place(verdict: Verdict) -> str:

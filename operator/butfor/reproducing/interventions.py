@@ -121,7 +121,7 @@ def _call_knobs(failing: Sequence[Answers], healthy: Answers) -> list[Knob]:
             for one in every:
                 best = healed(one, healthy.get(name, []))
                 if best is not None:
-                    said = f"{name}: {one.method} {one.target[:80]} {_said(one, best)}"
+                    said = f"{name}: {_key(one)} {_said(one, best)}"
                     found.setdefault((name, _key(one)), Knob(name, _key(one), said))
     return list(found.values())
 
