@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 LEFT_OUT_FOLDERS = frozenset({
@@ -28,8 +29,9 @@ def is_python(path: str) -> bool:
     return path.endswith((".py", ".pyi"))
 
 
+@lru_cache(maxsize=48)
 def parsed(content: bytes) -> ast.Module | None:
-    """The syntax tree, None where there is none (hostile input may also be nested too deeply)."""
+    """The syntax tree (shared: not to be changed), None where there is none (hostile input can be too deep)."""
     try:
         return ast.parse(content)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
