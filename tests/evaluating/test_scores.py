@@ -40,6 +40,8 @@ def test_a_right_proof():
         ({"outcome": "Dependency"}, Truth(outcome="Dependency"), True),
         ({"outcome": "Inconclusive"}, Truth(culprit=CULPRIT), None),
         ({"claim": "Suspected"}, Truth(culprit=OTHER), None),
+        ({"outcome": "Dependency", "claim": "Suspected"}, Truth(outcome="Dependency"), None),
+        ({"outcome": "Dependency"}, Truth(outcome="Resource"), False),
         ({}, None, None),
     ],
 )

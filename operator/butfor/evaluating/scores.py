@@ -26,13 +26,13 @@ def accepted_commits(truth: Truth | None) -> set[str]:
 
 def proof_true(verdict: Verdict, truth: Truth | None) -> bool | None:
     """Whether what was proved is so; None when nothing was proved or no truth is known."""
-    if truth is None or verdict.outcome == "Inconclusive":
+    if truth is None or verdict.outcome == "Inconclusive" or verdict.claim not in ("Proved", "Bisected"):
         return None
     if verdict.outcome != truth.outcome:
         return False
     if verdict.outcome != "CodeChange":
         return True
-    if verdict.claim not in ("Proved", "Bisected") or verdict.bisection.first_bad is None:
+    if verdict.bisection.first_bad is None:
         return None
     return rank_of([verdict.bisection.first_bad], accepted_commits(truth)) == 1
 

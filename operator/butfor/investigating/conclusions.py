@@ -51,8 +51,15 @@ def _outcome(question: Question, findings: Findings) -> tuple[Outcome, str, str]
         return "CodeChange", "the failure appears with this commit and not without it", ""
     if findings.interventions:
         outcome, reason = decide_outcome(findings.interventions)
-        return outcome, reason, "" if outcome != "Inconclusive" else "capture a healthy run of the same requests beside"
+        return outcome, reason, "" if outcome != "Inconclusive" else _untold(findings)
     return "Inconclusive", *_why_inconclusive(question, findings)
+
+
+def _untold(findings: Findings) -> str:
+    """What would decide where interventions were run and none did."""
+    if all(one.healed is False for one in findings.interventions):
+        return "give an older good revision: the failure is older than this one, and nothing beside the code heals it"
+    return "capture a healthy run of the same requests beside"
 
 
 def _why_inconclusive(question: Question, findings: Findings) -> tuple[str, str]:
