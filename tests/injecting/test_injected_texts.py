@@ -29,6 +29,10 @@ def test_headers_read_back(headers):
     assert line.isascii()
 
 
+def test_a_header_that_is_no_text_is_written_as_one():
+    assert json.loads(pairs([("a", "b"), ("n", 7)])) == [["a", "b"], ["n", "7"]]
+
+
 def test_attributes_are_typed_as_otlp_has_them():
     said = json.loads(attributes({"a": 1, "b": True, "c": 'x"\ud800\n', "d": None, "e": ValueError("no")}))
     assert said == [

@@ -45,7 +45,10 @@ def listed(values: Iterable[str]) -> Json:
 
 def pairs(headers: Iterable[tuple[str, str]]) -> Json:
     """A list of pairs of strings."""
-    return listed([f"[{text(name)},{text(value)}]" for name, value in headers])
+    try:
+        return listed([f"[{quoted(name)},{quoted(value)}]" for name, value in headers])
+    except TypeError:  # a client may have been given a number for a header's value
+        return listed([f"[{text(str(name))},{text(str(value))}]" for name, value in headers])
 
 
 def attributes(values: Mapping[str, Any]) -> Json:
