@@ -12,7 +12,7 @@ from butfor.cli.options import default_out
     ("arguments", "words"),
     [
         (["investigat"], "investigate"),
-        (["investigate"], "bundle"),
+        (["investigate"], "nothing to investigate"),
         (["investigate", "x", "--nonsense"], "--nonsense"),
         (["investigate", "x", "--budget", "much"], "--budget"),
         (["investigate", "x", "--budget", "0"], "--budget"),

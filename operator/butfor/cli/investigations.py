@@ -17,13 +17,23 @@ from butfor.investigating.analyses import ABLATIONS
 from butfor.investigating.descriptions import find_descriptions
 from butfor.investigating.investigations import Question
 from butfor.investigating.investigations import investigate as investigate_question
+from butfor.investigating.storing import from_store, kept_dsn
 from butfor.ports.benches import Bench
 from butfor.ports.repositories import Repository
 from butfor.reporting.terminal import summary
 
 
 def investigate(
-    bundle: Annotated[Path, typer.Argument(help="a capture bundle (folder or .tar.zst), or a folder of *.otlp.jsonl")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="a capture bundle (folder or .tar.zst), or a folder of *.otlp.jsonl")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="chdb://PATH or clickhouse://USER:SECRET@HOST/DB; without a bundle its otel_traces are read"),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="how much of the store: around --trace, else the last")
+    ] = None,
     repo: Annotated[Path | None, typer.Option(help="the service's repository (a clone; it is never written)")] = None,
     good: Annotated[str | None, typer.Option(help="the last revision known to be fine")] = None,
     bad: Annotated[str | None, typer.Option(help="the revision that fails")] = None,
@@ -47,26 +57,30 @@ def investigate(
 
     Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
     """
-    asked, left_out, out = parse_symptom(symptom or [], trace), parse_sources(without), out or default_out(bundle)
-    _check(bundle, repo, good, bad)
+    asked, left_out = parse_symptom(symptom or [], trace), parse_sources(without)
+    _check(bundle, store, repo, good, bad)
+    out, title = out or default_out(bundle or Path("store")), bundle.name if bundle else "what the store holds"
     with tempfile.TemporaryDirectory(prefix="butfor-") as scratch:
         services = [read_model(path, ServiceDescription) for path in service or []]
         if repo:
             services = services or find_descriptions(bundle, repo, str(bad), Path(scratch))
             services = [one.model_copy(update={"good": one.good or good, "bad": one.bad or bad}) for one in services]
         question = Question(
-            title=bundle.name, bundle=bundle, services=services, symptom=asked,
-            histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
+            title=title, bundle=bundle or from_store(str(store), asked.trace, minutes), services=services,
+            symptom=asked, histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
             without=left_out, budget_s=budget * 60, repository=repo, good=good, bad=bad,
+            keep=(store or kept_dsn(out)) if bundle else None,
         )  # fmt: skip
-        with Terminal(f"investigating {bundle}") as terminal:
+        with Terminal(f"investigating {title}") as terminal:
             verdict = investigate_question(question, Bench.of_this_machine(python), terminal)
     summary(verdict, out)
     return 3 if verdict.outcome == "Inconclusive" else 0
 
 
-def _check(bundle: Path, repo: Path | None, good: str | None, bad: str | None) -> None:
-    if not bundle.exists():
+def _check(bundle: Path | None, store: str | None, repo: Path | None, good: str | None, bad: str | None) -> None:
+    if bundle is None and store is None:
+        raise UserError("nothing to investigate; give a bundle, or --store DSN to read otel_traces in place")
+    if bundle is not None and not bundle.exists():
         raise UserError(f"{bundle} does not exist; butfor capture -- CMD writes a bundle")
     if repo is None and (good or bad):
         raise UserError("--good and --bad need --repo DIR, the repository that they are revisions of")

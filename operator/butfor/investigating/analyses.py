@@ -11,6 +11,7 @@ from butfor.evidence.graphs import CausalGraph, Shape, Slice
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.services import ServiceDescription
 from butfor.evidence.suspects import Ranking
+from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import Timelines
 from butfor.graphing import Environments, graph
 from butfor.ingesting import read
@@ -46,15 +47,16 @@ class Analysis:
 
 
 def analyse(
-    bundle: Path, symptom: Symptom, history: History | None, without: frozenset[str], clock: Clock,
+    bundle: Path | Telemetry, symptom: Symptom, history: History | None, without: frozenset[str], clock: Clock,
     services: Sequence[ServiceDescription] = (),
 ) -> Analysis:  # fmt: skip
-    """Run the stages ingest to locate. `without` names sources that are left out, to see what they add.
+    """Run the stages ingest to locate, on a bundle or on what a store held.
 
+    `without` names sources that are left out, to see what they add.
     `services` say under which environments good and bad ran.
     """
     with clock.stage("ingest"):
-        telemetry = read(open_bundle(bundle))
+        telemetry = read(open_bundle(bundle)) if isinstance(bundle, Path) else bundle
     with clock.stage("correlate"):
         files = history.repository.files(history.bad) if history else None
         timelines = correlate(telemetry, symptom, repository_files=files)

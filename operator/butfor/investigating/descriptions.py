@@ -16,7 +16,7 @@ FILE = "butfor.yaml"
 MAXIMUM = 1024 * 1024
 
 
-def find_descriptions(bundle: Path, repo: Path, bad: str, scratch: Path) -> list[ServiceDescription]:
+def find_descriptions(bundle: Path | None, repo: Path, bad: str, scratch: Path) -> list[ServiceDescription]:
     """The repository's own description at bad, else the bundle's draft; empty where there is neither.
 
     The file holds one service, or a list under `services`.
@@ -25,6 +25,8 @@ def find_descriptions(bundle: Path, repo: Path, bad: str, scratch: Path) -> list
         own = repository.show(repository.resolve(bad), FILE)
     if own is not None:
         return parse(own, f"{FILE} in the repository at {bad}")
+    if bundle is None:
+        return []
     draft = open_bundle(bundle).path / FILE
     if draft.is_file() and draft.stat().st_size <= MAXIMUM:
         return parse(draft.read_bytes(), str(draft))

@@ -16,6 +16,7 @@ from butfor.investigating.progress import Clock, Progress
 from butfor.investigating.proofs import Trial
 from butfor.investigating.questions import Findings, Question
 from butfor.investigating.settling import settled
+from butfor.investigating.storing import keep, without_secret
 from butfor.ports.benches import Bench
 from butfor.ports.repositories import Repository
 from butfor.reporting import Material, report
@@ -43,7 +44,20 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
         )  # fmt: skip
         if _can_run(question, findings):
             _conduct(question, findings, replace(bench, ran=progress.ran), scratch, clock)
-        return _written(question, findings, clock)
+        verdict = _written(question, findings, clock)
+        _keep(question, findings, clock)
+        return verdict
+
+
+def _keep(question: Question, findings: Findings, clock: Clock) -> None:
+    """The verdict is written already: a store that does not take the telemetry is no more than a note."""
+    if question.keep is None or findings.analysis is None:
+        return
+    with clock.stage("store"):
+        reason = keep(findings.analysis.timelines.telemetry, question.keep)
+    clock.progress.note(
+        f"the telemetry was not kept: {reason}" if reason else f"telemetry kept: {without_secret(question.keep)}"
+    )
 
 
 def _history(question: Question, scratch: Path, stack: ExitStack) -> History | None:

@@ -10,6 +10,7 @@ from butfor.bisecting import BisectionResult
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.services import ServiceDescription
 from butfor.evidence.suspects import Ranking
+from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.verdicts import Counterfactual, PatchSummary
 from butfor.investigating.analyses import Analysis, History
 from butfor.patching import Intervention, PatchCandidate
@@ -24,7 +25,7 @@ class Question:
     `bad` serves where no description of the service is known: commits can then be ranked but nothing can be run.
     """
 
-    bundle: Path
+    bundle: Path | Telemetry
     out: Path
     title: str = ""
     services: list[ServiceDescription] = field(default_factory=list)
@@ -37,6 +38,8 @@ class Question:
     repository: Path | None = None
     good: str | None = None
     bad: str | None = None
+    keep: str | None = None
+    """The store that the telemetry is kept in once the verdict is written; None: it is not."""
 
 
 @dataclass

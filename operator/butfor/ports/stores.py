@@ -87,6 +87,19 @@ class Store:
         days = min(self._ttl_days + age, 40_000)
         self.command(f"ALTER TABLE {name} MODIFY TTL {schemas.ttl(days)}")
 
+    def span_of(self, trace: str | None = None) -> tuple[int, int] | None:
+        """When the first and the last span (of a trace, where one is named) began, Unix ns; None where there is none.
+
+        Raises UserError where the store has no otel_traces.
+        """
+        if not self._columns("otel_traces"):
+            raise UserError("the store has no table otel_traces; name the database that the Collector writes to")
+        ends = "toUnixTimestamp64Nano(min(Timestamp)) AS first, toUnixTimestamp64Nano(max(Timestamp)) AS last"
+        where = "WHERE TraceId = {trace:String}" if trace else ""
+        sql = f"SELECT count() AS rows, {ends} FROM otel_traces {where}"  # noqa: S608  # constants
+        found = self.query(sql, {"trace": trace or ""}).to_pylist()[0]
+        return (int(found["first"]), int(found["last"])) if found["rows"] else None
+
     def telemetry(
         self, start_ns: int, end_ns: int, *, services: list[str] | None = None, limit: int = MAX_ROWS
     ) -> Telemetry:
