@@ -15,6 +15,8 @@ git = ["git", "-c", "safe.directory=*", "-C", repo]
 shown = subprocess.run([*git, "show", rev + ":app.py"], capture_output=True, text=True)
 if shown.returncode:
     sys.exit(125)
+if not shown.stdout.startswith("top"):
+    sys.exit(125)  # as a program that ends before it serves
 sys.exit(1 if "broken" in shown.stdout else 0)
 """
 FIX = "diff --git a/app.py b/app.py\n--- a/app.py\n+++ b/app.py\n@@ -1,3 +1,3 @@\n top\n-broken\n+works\n end\n"

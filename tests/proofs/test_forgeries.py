@@ -34,7 +34,9 @@ def replay(out: Path, history: History) -> dict[str, bool | None]:
     return {proof.name: proof.held for proof in proofs}
 
 
-ALL = dict.fromkeys(("reproduction", "not by name", "transition", "necessary", "sufficient", "patch"), True)
+ALL = dict.fromkeys(
+    ("reproduction", "not by name", "not by reading", "transition", "necessary", "sufficient", "patch"), True
+)
 
 
 def test_everything_an_honest_folder_claims_holds(forge: Forge, history: History) -> None:
@@ -63,7 +65,7 @@ def test_a_swapped_culprit_is_no_transition_and_not_sufficient(forge: Forge, his
 )
 def test_a_patch_that_heals_nothing_does_not_hold(forge: Forge, history: History, patch: str) -> None:
     found = replay(forge(patch=patch, claim="None", counterfactual={}), history)
-    assert found == {"reproduction": True, "not by name": True, "patch": False}
+    assert found == {"reproduction": True, "not by name": True, "not by reading": True, "patch": False}
 
 
 def test_a_verified_patch_without_a_path_does_not_hold(forge: Forge, history: History) -> None:
@@ -108,6 +110,11 @@ def test_where_changes_conflict_the_runs_cannot_tell(tmp_path: Path, forge: Forg
     out = forge(patch=FIX.replace("-broken", "-broken too"))
     (out / "repro" / "plan.json").write_text(json.dumps({"good": history.good, "bad": bad}))
     assert replay(out, clone) == {**ALL, "necessary": None}
+
+
+def test_a_test_that_reads_the_code_instead_of_running_it_does_not_hold(forge: Forge, history: History) -> None:
+    reads = HONEST.replace('if not shown.stdout.startswith("top"):', "if not shown.stdout:")
+    assert replay(forge(script=reads), history) == {**ALL, "not by reading": False}
 
 
 @pytest.mark.parametrize("code", [0, 1])

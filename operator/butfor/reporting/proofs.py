@@ -26,6 +26,7 @@ from butfor.evidence.verdicts import Counterfactual, Verdict
 from butfor.ports.patches import MAXIMUM_PATCH, apply_patch
 from butfor.ports.repositories import Repository
 from butfor.reporting.conditions import CONDITIONS
+from butfor.reporting.stopping import stopped_tree
 
 Answer = Literal["good", "bad", "cannot tell"]
 Runner = Callable[[str], Answer]
@@ -130,8 +131,10 @@ class Replay:
         if verdict.outcome in CONDITIONS:
             yield from self.conditions()
             return
-        yield self.reproduction()
+        first = self.reproduction()
+        yield first
         yield self.labels()
+        yield from self.running(told=first.held is not None)
         if proved or verdict.claim == "Bisected" or facts.transition.held:
             yield self.transition()
         if proved or facts.necessary.held:
@@ -171,6 +174,22 @@ class Replay:
             "not by name", method,
             [("bad with noise", self.noisy(self.bad), "bad"), ("good with noise", self.noisy(self.good), "good")],
         )  # fmt: skip
+
+    def running(self, *, told: bool) -> Iterator[Proof]:
+        """The test must run the code: where nothing starts, though every word is still there, it cannot tell.
+
+        Nothing is said of repositories without Python. `told`: the test can tell anything at all.
+        """
+        method, details = "bad and good were run with every Python file stopped at its first line", list[str]()
+        held = True if told else None
+        for label, revision in (("bad", self.bad), ("good", self.good)):
+            stopped = stopped_tree(self.repository, revision, self.salt)
+            if stopped is None:
+                return
+            seen = self.run(self._commit(stopped))
+            details.append(f"{label}, stopped: {seen}")
+            held = held if seen == "cannot tell" else False
+        yield Proof("not by reading", held=held, method=method, details=tuple(details))
 
     def transition(self) -> Proof:
         """Every parent of the culprit is good, and the culprit bad."""
