@@ -338,3 +338,38 @@ def test_a_statement_that_only_moved_into_a_helper_keeps_its_history(builder: Bu
     seen = raised(helped, ("return pick", "find"), ("items[request], None", "pick"))
     values = {s.subject: {t.name: t.value for t in s.features} for s in rank(builder, seen).suspects}
     assert values["look it up"]["stack_hits"] > values["extract"]["stack_hits"]
+
+
+def test_where_nothing_raised_the_probabilities_are_flatter(builder: Builder) -> None:
+    bad = broken(builder)
+    raising = rank(builder, raised(bad, ("items[request]", "find")))
+    inside = frame("app.py", line_of(bad, "items[request]"), "find")
+    outside = frame("/lib/threading.py", 327, "wait").model_copy(update={"in_repository": False})
+    waiting = rank(builder, timelines(samples=[StackSample(span="t/s", frames=[inside, outside], count=50)]))
+    assert first(raising) == first(waiting) == "look it up"
+    assert raising.suspects[0].probability > waiting.suspects[0].probability
+
+
+def test_weak_reasons_do_not_add_up_with_size(builder: Builder) -> None:
+    view = VIEW.replace('items.get(request, {"title": ""})', "items[request]")
+    far = "".join(f"\n\ndef far{n}(a):\n    if a:\n        return {n}\n    return a\n" for n in range(40))
+    builder.commit("good", app_py=VIEW + far)
+    builder.commit("look it up", app_py=view + far)
+    rework = far.replace("    if a:\n        return", "    b =")
+    builder.commit("rework", app_py=view + rework)
+    seen = raised(view + rework, ("items[request]", "find"))
+    assert first(rank(builder, seen)) == "look it up"
+    values = {t.name: t.value for s in rank(builder, seen).suspects if s.subject == "rework" for t in s.features}
+    assert values["critical_path_overlap"] < 0.3
+    assert values["protection"] < 0.3
+
+
+def test_what_the_subject_says_counts_like_a_mention(builder: Builder) -> None:
+    builder.commit("good", app_py="def a():\n    return 1\n\n\ndef b():\n    return 1\n")
+    builder.commit("handle keepalive", app_py="def a():\n    return 2\n\n\ndef b():\n    return 1\n")
+    builder.commit("handle pages", app_py="def a():\n    return 2\n\n\ndef b():\n    return 2\n")
+    builder.commit("docs of keepalive", README_md="x")
+    ranking = rank(builder, timelines(target="/keepalive", healthy=("/pages",)))
+    assert first(ranking) == "handle keepalive"
+    values = {s.subject: s.features[2].value for s in ranking.suspects}
+    assert values["docs of keepalive"] == 0

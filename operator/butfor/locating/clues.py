@@ -16,7 +16,7 @@ from butfor.locating.lexicons import Family, Telling, fold, status_words
 from butfor.locating.reaching import Reach
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
-REQUEST, STATUS, NODE, FAMILY = 0.6, 0.5, 0.7, 0.5
+REQUEST, STATUS, NODE, FAMILY, ANSWER = 0.6, 0.5, 0.7, 0.5, 0.6
 MOST_REQUESTS = 200
 LONGEST_VALUE = 200
 VALUED = ("config", "flag")
@@ -73,11 +73,16 @@ def _requests(timelines: Timelines, usual: set[str]) -> Iterator[Clue]:
     failing = _picked(timelines, [*timelines.failing, *timelines.rivals])
     healthy = _picked(timelines, timelines.healthy)
     statuses = {r.status for r in healthy}
+    predicate = timelines.predicate
+    for word in WORD.findall(predicate.answer.value) if predicate and predicate.answer else ():
+        yield Clue(
+            word, ANSWER, f"{word!r} is what the answer is wrong in", tuple(predicate.evidence[:2] if predicate else ())
+        )
     for request in failing:
         for word in _words(timelines, request):
             if fold(word) not in usual:
                 yield Clue(word, REQUEST, f"only failing requests have {word!r}", (request.span,))
-        if request.status not in statuses:
+        if request.status not in statuses and request.status is not None and request.status >= 400:
             for word in status_words(request.status):
                 yield Clue(word, STATUS, f"answered {request.status}", (request.span,))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from butfor.locating.blocks import Parser
 from butfor.locating.edits import Edit, by_lines, by_regions, undo, without_moves
@@ -24,6 +25,14 @@ class History:
     changes: dict[str, list[FileChange]]
     edits: dict[str, list[Edit]] = field(default_factory=dict)
     renames: dict[str, str] = field(default_factory=dict)
+
+    def subject(self, sha: str) -> str:
+        """The first line of a commit's message."""
+        return self._subjects.get(sha, "")
+
+    @cached_property
+    def _subjects(self) -> dict[str, str]:
+        return {commit.sha: commit.subject for commit in self.commits}
 
     def at_bad(self, path: str) -> str:
         """The name that a file has at bad."""

@@ -19,6 +19,8 @@ from butfor.locating.reaching import Reach
 CLOSENESS = 0.6
 PATIENCE = 0.85
 """The same for a stack that waits: whoever should end the wait is as likely a peer of an outer frame."""
+WAITING = 0.5
+"""Where code waits says where the time goes and seldom who is to blame: another should have gone on."""
 _BLOCKING = (
     "locks queues selectors threading queue socket ssl subprocess base_events futures tasks timeouts runners "
     "connection pool _asyncio _trio _sync _core"
@@ -133,8 +135,8 @@ def _shared(stacks: Iterable[Stack]) -> list[Stack]:
 def _places(stack: Stack) -> Iterator[Place]:
     inside = [f for f in stack.frames if f.in_repository]
     for depth, frame in enumerate(reversed(inside)):
-        near = PATIENCE if stack.origin == "wait" else CLOSENESS
-        yield Place(frame, stack.share * near**depth, depth, stack.origin, stack.evidence)
+        near, weight = (PATIENCE, stack.share * WAITING) if stack.origin == "wait" else (CLOSENESS, stack.share)
+        yield Place(frame, weight * near**depth, depth, stack.origin, stack.evidence)
 
 
 def _waits(innermost: Frame) -> bool:

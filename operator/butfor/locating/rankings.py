@@ -24,7 +24,7 @@ from butfor.locating.histories import History, load
 from butfor.locating.introductions import Introductions
 from butfor.locating.messages import spoken
 from butfor.locating.neighbours import Neighbours
-from butfor.locating.places import Scene, survey
+from butfor.locating.places import Origin, Scene, survey
 from butfor.locating.protections import Protections
 from butfor.locating.reaching import Reach
 from butfor.locating.terms import Setting, terms_of
@@ -32,6 +32,8 @@ from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Commit, Repository
 
 KEPT = 0.1
+DOUBT: dict[Origin, float] = {"stack": 1.0, "sample": 1.0, "message": 1.5, "graph": 1.5, "wait": 2.0}
+UNKNOWN = 2.0
 LEAST_SUBSTANCE = 0.02
 MOST_FUNCTIONS = 10
 MOST_FILES = 20
@@ -81,7 +83,7 @@ def _ranked(
     setting = _setting(graph, cut, timelines, repository, history, (good, bad), directory, parser, without)
     terms = {c.sha: terms_of(setting, c.sha, without=without) for c in history.commits}
     scores = {sha: sum(t.weight * t.value for t in found) for sha, found in terms.items()}
-    chances = _chances(scores, terms)
+    chances = _chances(scores, terms, _doubt(setting.scene))
     order = {c.sha: i for i, c in enumerate(history.commits)}
     ranked = sorted(history.commits, key=lambda c: (-scores[c.sha], order[c.sha]))
     suspects = [_suspect(setting, c, terms[c.sha], scores[c.sha], chances[c.sha]) for c in ranked]
@@ -117,9 +119,14 @@ def _endless(scene: Scene) -> bool:
     return predicate is not None and (predicate.ended == "timeout" or predicate.slower_than_s is not None)
 
 
-def _chances(scores: dict[str, float], terms: dict[str, list[Term]]) -> dict[str, float]:
+def _doubt(scene: Scene) -> float:
+    """How far the scores are trusted: 1 as log likelihood ratios, more where nothing raised or ran in the open."""
+    return min((DOUBT[place.origin] for place in scene.places), default=UNKNOWN)
+
+
+def _chances(scores: dict[str, float], terms: dict[str, list[Term]], doubt: float) -> dict[str, float]:
     top = max(scores.values())
-    raw = {sha: math.exp(score - top) for sha, score in scores.items()}
+    raw = {sha: math.exp((score - top) / doubt) for sha, score in scores.items()}
     total = sum(raw.values())
     substance = {sha: LEAST_SUBSTANCE + found[-1].value for sha, found in terms.items()}
     spread = sum(substance.values())

@@ -38,8 +38,7 @@ WEIGHTS = {
     "substance": 2.0,
 }
 MENTIONED = 0.3
-WAITING = 0.5
-"""Where code waits it is seldom to blame: another should have gone on."""
+SUBJECT = 0.5
 MOST_NAMES = 3
 MOST_CITED = 8
 MOST_REASONS = 3
@@ -106,8 +105,7 @@ def _stack_hits(setting: Setting, sha: str, _placed: list[Placed]) -> Iterator[H
         credit = setting.introductions.of(found[0], statement).get(sha, 0.0)
         if credit:
             where = f"{place.frame.file}:{place.frame.line}"
-            share = WAITING if place.origin == "wait" else 1.0
-            yield Hit(place.weight * credit * share, f"introduced {where}", (*place.evidence, f"line:{where}"))
+            yield Hit(place.weight * credit, f"introduced {where}", (*place.evidence, f"line:{where}"))
 
 
 def _near(setting: Setting, placed: list[Placed]) -> Iterator[tuple[Placed, float, Hit]]:
@@ -199,7 +197,18 @@ def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hi
                     if clue and strength > (best[word].strength if word in best else 0.0):
                         cited = (*clue.evidence, f"commit:{sha[:12]}:{one.edit.path}")
                         best[word] = Hit(strength, f"{clue.why}: {statement.text[:80]}", cited)
+    if any(one.edit.size for one in placed):
+        _in_subject(setting, sha, best)
     yield from sorted(best.values(), key=lambda h: -h.strength)[:3]
+
+
+def _in_subject(setting: Setting, sha: str, best: dict[str, Hit]) -> None:
+    """What the author says that the commit is about counts like a mention in its code."""
+    for word in words(setting.history.subject(sha)):
+        clue = setting.clues.get(fold(word))
+        if clue and clue.strength * SUBJECT > (best[clue.word].strength if clue.word in best else 0.0):
+            cited = (*clue.evidence, f"commit:{sha[:12]}")
+            best[clue.word] = Hit(clue.strength * SUBJECT, f"{clue.why}: named by the commit's subject", cited)
 
 
 def _spellings(name: str) -> list[tuple[str, float]]:
