@@ -11,7 +11,7 @@ from butfor.evidence.incidents import Symptom
 from butfor.evidence.timelines import RequestSeen
 from butfor.ports.benches import Bench
 from butfor.reproducing import Workshop, contrast
-from butfor.reproducing.contrasts import Difference, _shows, differences
+from butfor.reproducing.contrasts import Difference, _shows, choose, differences
 from butfor.reproducing.expectations import Said
 
 from . import planted
@@ -58,6 +58,39 @@ def test_a_header_that_only_one_answer_lost_is_told_by_its_absence():
     (found,) = differences(good, bad)
     assert found.answer is not None
     assert (found.index, found.answer.kind, found.answer.value) == (0, "header_missing", "etag")
+
+
+def chosen(symptom: Symptom, good: dict[str, Said], bad: dict[str, Said]):
+    requests = [
+        RequestSeen(
+            span=f"t/{n}", service="s", method="GET", route=f"/{n}", target=f"/{n}", status=200, ended=None,
+            duration_s=0.1, start_ns=n, failed=False,
+        )
+        for n in range(len(good))
+    ]  # fmt: skip
+    return choose(differences(good, bad), requests, symptom)
+
+
+def test_an_error_page_in_other_words_is_not_the_page_that_is_gone():
+    good = {"r0": says("nothing here", status=404), "r1": says("the list")}
+    bad = {"r0": says("not found", status=404), "r1": says("not found", status=404)}
+    assert chosen(Symptom(status=404), good, bad).members == [1]
+
+
+def test_another_status_is_clearer_than_other_words():
+    good = {"r0": says("one two"), "r1": says("the list")}
+    bad = {"r0": says("three"), "r1": says("moved", status=308)}
+    assert chosen(Symptom(note="the list is gone"), good, bad).members == [1]
+    assert chosen(Symptom(status=200), good, bad).members == [0]
+
+
+def test_two_answers_that_are_as_wrong_decide_nothing_unless_the_route_is_named():
+    good = {"r0": says("one two"), "r1": says("the list")}
+    bad = {"r0": says("three"), "r1": says("moved")}
+    found = chosen(Symptom(status=200), good, bad)
+    assert found.members == []
+    assert "name the route" in found.reason
+    assert chosen(Symptom(status=200, route="/1"), good, bad).members == [1]
 
 
 @given(st.dictionaries(st.integers(0, 9).map(lambda n: f"r{n}"), WORDS, max_size=6))

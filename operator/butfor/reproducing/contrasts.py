@@ -31,6 +31,7 @@ from butfor.reproducing.selections import Captured, everything
 
 RUNS = 2
 MOST_TOKENS = 50
+FIRST_ERROR = 400
 CLEAR = 2.0
 """Of several requests that lost a part of their answer, one is the failure if it lost so many times more."""
 
@@ -89,8 +90,7 @@ def contrast(
     bad = _answers(runner, Tree(revision=ends[1], label="bad"))
     if not good or not bad:
         return Contrast(reason=f"{'bad' if good else 'good'} does not start", runs=runner.runs)
-    found = [one for one in differences(good, bad) if _shows(timelines.requests[one.index], one, symptom)]
-    return _chosen(found, timelines.requests, runner.runs)
+    return choose(differences(good, bad), timelines.requests, symptom, runner.runs)
 
 
 def _runner(
@@ -191,15 +191,21 @@ def _shows(request: RequestSeen, found: Difference, symptom: Symptom) -> bool:
         error = not isinstance(found.status, int) or found.status >= 500
         return symptom.latency_over_ms is None and (symptom.exception is None or error)
     if isinstance(wanted, int) or wanted.isdecimal():
-        return found.status == int(wanted)
+        # an error page in other words is not the error that was seen
+        return found.status == int(wanted) and (found.answer is None or int(wanted) < FIRST_ERROR)
     closed = ("closed", "truncated", "refused")
     return found.status == wanted or (wanted in ("closed", "no answer") and found.status in closed)
 
 
-def _chosen(found: list[Difference], requests: Sequence[RequestSeen], runs: int) -> Contrast:
-    """Choose the clearest difference and those that are the same one; two that are equally clear decide nothing."""
+def choose(found: Sequence[Difference], requests: Sequence[RequestSeen], symptom: Symptom, runs: int = 0) -> Contrast:
+    """Choose the clearest difference and those that are the same one; two that are equally clear decide nothing.
+
+    Another status is clearer than other words.
+    """
+    found = [one for one in found if _shows(requests[one.index], one, symptom)]
     if not found:
         return Contrast(reason="good and bad answer all that was captured alike", runs=runs)
+    found = [one for one in found if one.answer is None] or found
     best = max(found, key=lambda one: one.share)
     same = [one for one in found if one.mark == best.mark]
     others = [one for one in found if one.mark != best.mark]
