@@ -203,7 +203,7 @@ class Capture:
             f"seen: {seen.requests} requests, {seen.failures} of them failed; "
             f"{seen.server_spans} server spans from inside, {seen.edge.total()} from the proxy"
         )
-        if seen.unfinished and not seen.edge:  # an edge sees each end, and counted it
+        if seen.unfinished:
             self._say(f"  {seen.unfinished} more were begun inside and never ended")
         for (kind, source), count in seen.exceptions.most_common(5):
             self._say(f"  {count} x {kind} (source: {source})")
