@@ -7,15 +7,18 @@ its ready request; entering the sandbox is not counted for it.
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from bench import starter
 from bench.services import served
 from butfor.demo.incidents import DEFAULT, materialize
 from butfor.evaluating.evaluations import find_histories
@@ -27,6 +30,7 @@ from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports import environments
 from butfor.ports.benches import Bench
+from butfor.ports.interpreters import interpreter
 from butfor.ports.players.services import url_name
 from butfor.ports.sandboxes import Limits
 from butfor.reproducing import LocalRunner, Workshop
@@ -36,10 +40,6 @@ TITLES = {
     "demo": "the demo's four services", "asgi": "starlette on uvicorn", "wsgi": "flask on waitress",
     "plain": "a bare http.server",
 }  # fmt: skip
-_START = """
-until (exec 3<>/dev/tcp/127.0.0.1/$PORT && printf 'GET %s HTTP/1.1\\r\\nHost: a\\r\\nConnection: close\\r\\n\\r\\n' "$READY" >&3 \
-  && read -r line <&3 && [[ $line == *" 200"* ]]) 2>/dev/null; do sleep 0.02; done
-"""
 
 
 @dataclass(frozen=True)
@@ -128,35 +128,37 @@ def timed_run(runner: LocalRunner, commit: str) -> tuple[float, float]:
 
 
 def own_start(services: Sequence[PlannedService], bench: Bench, folder: Path) -> float:
-    """Seconds from the first line to the last ready answer, measured inside the sandbox."""
+    """Seconds from before the first `prepare` to the last ready answer, measured inside the sandbox."""
     log = folder / "own.log"
     log.unlink(missing_ok=True)
+    own = interpreter(sys.executable)
     bench.sandbox.run(
-        ["bash", "-c", _script(services)], env={"PYTHONDONTWRITEBYTECODE": "1"}, cwd="/", stdout=log,
-        read_only=_seen(services), limits=Limits(seconds=120),
+        [str(own.executable), "-E", "-s", "-S", "-B", "/srv/starter.py", json.dumps(_facts(services))],
+        env={}, cwd="/", stdout=log, limits=Limits(seconds=120),
+        read_only={**_seen(services), Path(str(starter.__file__)): "/srv/starter.py", **own.binds()},
     )  # fmt: skip
-    took = re.search(r"took ([\d.]+) ([\d.]+)", text := log.read_text("utf-8", "replace"))
+    took = re.search(r"took ([\d.]+)", text := log.read_text("utf-8", "replace"))
     if took is None:
         raise RuntimeError(f"the services did not start by themselves: {text[-300:]}")
-    return float(took[2]) - float(took[1])
+    return float(took[1])
 
 
-def _script(services: Sequence[PlannedService]) -> str:
-    """Starts each service when the one before it is ready."""
+def _facts(services: Sequence[PlannedService]) -> list[dict[str, Any]]:
+    """What the starter needs to know of each service: the variables are those that a play sets."""
     urls = {url_name(one.name): f"http://127.0.0.1:{PORT + i}" for i, one in enumerate(services)}
-    lines = ["begin=$EPOCHREALTIME"]
+    facts = []
     for i, one in enumerate(services):
-        top, data = f"/srv/{one.name}", f"/tmp/data-{one.name}"
+        top = f"/srv/{one.name}"
         variables = {
-            **urls, **one.environment, "PORT": str(PORT + i), "DATA": data, "WORKTREE": f"{top}/worktree",
-            "READY": one.ready.path,
+            **urls, "PORT": str(PORT + i), "DATA": f"/tmp/data-{one.name}", "WORKTREE": f"{top}/worktree",
             "PATH": f"{environments.environment_inside(one.name)}/bin:/usr/local/bin:/usr/bin:/bin",
+            "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1", **one.environment,
         }  # fmt: skip
-        lines += [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-        lines += [f"mkdir -p {data}; cd {top}/worktree/{one.directory}"]
-        lines += [f"bash -e -o pipefail -c {shlex.quote(one.prepare or 'true')}"]
-        lines += [f"bash -e -o pipefail -c {shlex.quote(one.run)} &", _START]
-    return "\n".join([*lines, 'echo "took $begin $EPOCHREALTIME"', "kill -KILL $(jobs -p)"])
+        facts.append({
+            "name": one.name, "directory": f"{top}/worktree/{one.directory}", "prepare": one.prepare, "run": one.run,
+            "ready": one.ready.path, "port": PORT + i, "environment": variables,
+        })  # fmt: skip
+    return facts
 
 
 def _seen(services: Sequence[PlannedService]) -> dict[Path, str]:
