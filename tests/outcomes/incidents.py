@@ -48,6 +48,16 @@ def wrong_request(folder: Path) -> Path:
     return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": 500})
 
 
+def header_dropped(folder: Path) -> Path:
+    """The provider turns some requests away *because* bad leaves a header out, which no stub looks at."""
+    case = Case(folder)
+    case.provider('if name == "EUR" and not self.headers.get("X-Key"):\n    status, body = 503, {"error": "down"}')
+    slots = {**CALLER_SLOTS, "headers": '{"X-Key": "1"}'}
+    case.web(changes(CALLER, slots, [INNOCENT[0], ("Ask plainly", {"headers": "{}"}), *TOUCHING[2:4]]))
+    load = {"healthy": gets("/price/USD", "/price/GBP", "/nothing"), "failing": gets("/price/EUR")}
+    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][2]}, symptom={"status": 500})
+
+
 RETRYING = """
 def patient(currency):
     for _ in range(2):
@@ -221,7 +231,7 @@ def provider_silent(folder: Path) -> Path:
 CASES |= {
     "open_files_together": open_files_together, "provider_late": provider_late, "provider_silent": provider_silent,
 
-    "wrong_request": wrong_request, "retry_removed": retry_removed, "provider_flaky": provider_flaky,
+    "wrong_request": wrong_request, "header_dropped": header_dropped, "retry_removed": retry_removed, "provider_flaky": provider_flaky,
     "open_files": open_files, "open_files_more": open_files_more,
     "memory": limited(MEMORY, limits={"memory_mb": 200}), "file_size": limited(FILE, limits={"file_mb": 1}),
     "threads": limited(THREADS, limits={"processes": 30}),

@@ -45,7 +45,8 @@ BASE = os.environ["RATES_URL"]
 {head}
 
 def rate(currency):
-    with urllib.request.urlopen(f"{{BASE}}/rates/{{currency}}{query}", timeout={timeout}) as answer:
+    asked = urllib.request.Request(f"{{BASE}}/rates/{{currency}}", headers={headers})
+    with urllib.request.urlopen(asked, timeout={timeout}) as answer:
         return json.load(answer)["rate"]
 
 
@@ -58,7 +59,7 @@ def answer(path, query):
     return "404 Not Found", json.dumps({{"error": "{missing}"}})
 """
 CALLER_SLOTS = {
-    "head": "", "query": "", "timeout": "5", "call": "rate(name)", "total": "total", "missing": "nothing here",
+    "head": "", "headers": "{}", "timeout": "5", "call": "rate(name)", "total": "total", "missing": "nothing here",
 }  # fmt: skip
 
 PROVIDER = """
