@@ -94,6 +94,23 @@ def test_failing_requests_are_distinct_and_healthy_ones_are_a_few_of_each_shape(
     assert len({one.key for one in chosen.healthy}) == 3
 
 
+def test_what_failed_each_time_is_sent_rather_than_what_also_got_through(capture):
+    for _ in range(3):
+        capture.add("POST", "/order", status=500, body=b"large")
+        capture.add("POST", "/order", body=b"small")
+    capture.add("POST", "/order", status=500, body=b"small")
+    chosen = capture.select()
+    assert [one.payload.request_body for one in chosen.failing] == [hashlib.sha256(b"large").hexdigest()]
+    assert any("got through at other times" in note for note in chosen.notes)
+
+
+def test_where_everything_got_through_at_times_all_that_failed_is_sent(capture):
+    for status in (500, 200):
+        capture.add("GET", "/a", status=status)
+        capture.add("GET", "/b", status=status)
+    assert [one.seen.target for one in capture.select().failing] == ["/a", "/b"]
+
+
 def test_state_is_what_writes_and_sets_cookies_before_the_failure(capture):
     capture.add("POST", "/items", status=201)
     capture.add("POST", "/items", status=422)
