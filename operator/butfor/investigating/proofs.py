@@ -28,7 +28,7 @@ SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
 SHARE_OF_SEARCH = 0.85
 """Shares of the budget after which bisecting, the claims and the search for patches stop: no stage starves a later."""
-PATCH_SECONDS = 900.0
+PATCH_SECONDS = 600.0
 """For every candidate together: whoever waits for a verdict is waiting for minutes, not for an hour."""
 
 
@@ -172,7 +172,10 @@ class Trial:
         repository, bad = self.history.repository, self.history.bad
         end = time.monotonic() + PATCH_SECONDS
         until = min(end, self._deadline(SHARE_OF_SEARCH))
-        candidates = minimise(repository, runner, proof.healing, bad, deadline=until)
+        candidates = minimise(
+            repository, runner, proof.healing, bad, hints=self.analysis.ranking.functions, deadline=until,
+            watch=self.clock.progress.note,
+        )  # fmt: skip
         with Verifier(
             repository, runner, bad, self._suspected().test, good=self.history.good,
             new_test=plain_test(self.question.out / "repro"), watch=self.clock.progress.note,

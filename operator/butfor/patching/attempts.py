@@ -26,6 +26,8 @@ STYLES: tuple[tuple[Style, str], ...] = (
 )
 Origin = Literal["revert", "hunks", "functions"]
 ORIGINS: dict[Style, Origin] = {"hunks": "hunks", "mixed": "functions", "functions": "functions"}
+NAMED = 3
+"""So many names of a part are said; the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def styled(change: Change, base: View, units: Sequence[Unit] | None = None) -> I
         seen.append(overlay)
         complete = len(carried.moved) == len(change.units)
         words = method if complete else f"in part ({_share(change, carried.moved)}): {method}"
-        lost = ", ".join(unit.name for unit in carried.conflicts[:5])
+        lost = _names([unit.name for unit in carried.conflicts])
         tree = carried.view.tree.model_copy(update={"label": words})
         reason = f"conflict in {lost}" if lost else ""
         controls = _controls(change, base, carried, complete)
@@ -92,7 +94,7 @@ def _share(change: Change, moved: Sequence[Unit]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if names[4:] else "")
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
 
 
 def _controls(change: Change, base: View, carried: Carried, complete: bool) -> tuple[Control, ...]:
@@ -129,9 +131,10 @@ def parts(change: Change, hints: Sequence[FunctionRef]) -> list[list[Unit]]:
     units = [unit for unit in change.units if unit.kind != "delete"]
     if len(units) < 2:
         return []
-    ranked = sorted(units, key=lambda unit: rank(unit.path, unit.function, hints))
+    ranked = sorted(units, key=lambda unit: (rank(unit.path, unit.function, hints), len(unit.edits)))
     files = list(dict.fromkeys(unit.path for unit in ranked))
     by_file = [[unit for unit in units if unit.path == path] for path in files]
+    by_file.sort(key=lambda group: (min(rank(unit.path, unit.function, hints)[0] for unit in group), _size(group)))
     singles = [[unit] for unit in ranked]
     complements = [[other for other in units if other is not unit] for unit in ranked]
     found: list[list[Unit]] = []
@@ -139,6 +142,10 @@ def parts(change: Change, hints: Sequence[FunctionRef]) -> list[list[Unit]]:
         if len(subset) < len(change.units) and subset not in found:
             found.append(subset)
     return found
+
+
+def _size(units: Sequence[Unit]) -> int:
+    return sum(len(unit.edits) for unit in units)
 
 
 def rank(path: str, function: str, hints: Sequence[FunctionRef]) -> tuple[int, int]:

@@ -17,14 +17,17 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from butfor.errors import UserError
 from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Runner, Tree
+from butfor.evidence.suspects import FunctionRef
 from butfor.patching import diffs, edits, functions
+from butfor.patching.attempts import rank
 from butfor.patching.ddmin import ddmin
 from butfor.patching.edits import Edit
 from butfor.patching.sources import is_python, is_source
@@ -33,6 +36,8 @@ from butfor.patching.trying import Healing, Tries
 from butfor.ports.repositories import Repository
 
 MAXIMUM_FILES_SEARCHED = 400
+ALONE = 8
+"""So many functions are tried alone before sets of them are."""
 LEVELS = 8
 """How deep blocks within blocks are tried."""
 
@@ -64,27 +69,46 @@ def minimise(
     healing: Sequence[Healing],
     bad: str,
     *,
+    hints: Sequence[FunctionRef] = (),
     repeats: int = 2,
     budget: int = 80,
+    seconds: float = 180.0,
     deadline: float | None = None,
+    watch: Callable[[str], None] = lambda _: None,
 ) -> Iterator[PatchCandidate]:
-    """Candidates from the healing trees, in the order above; none when there is no healing tree of `bad`."""
+    """Candidates from the healing trees, in the order above; none when there is no healing tree of `bad`.
+
+    `hints`: functions that are likely to matter, tried first. `seconds`: for the search, what a caller does with a
+    candidate not counted; when they are used up, the smallest that was found so far are the candidates.
+    """
     bad = repository.resolve(bad)
-    work = _Minimising(repository, Tries(runner, budget, deadline, repeats), bad)
+    end = time.monotonic() + seconds
+    tries = Tries(runner, budget, end if deadline is None else min(end, deadline), repeats)
+    work = _Minimising(repository, tries, bad, hints, watch)
     seen: set[bytes] = {b""}
     for tree in healing:
         if tree.tree.revision == bad:
             for candidate in work.candidates(tree):
                 if candidate.diff not in seen:
                     seen.add(candidate.diff)
+                    watch(f"candidate: {candidate.rule}, {candidate.size} lines, after {tries.runs} runs")
+                    paused = time.monotonic()
                     yield candidate
+                    tries.postpone(time.monotonic() - paused)
 
 
 class _Minimising:
     """Delta debugging over the pieces of one healing tree after another."""
 
-    def __init__(self, repository: Repository, tries: Tries, bad: str) -> None:
-        self.repository, self.tries, self.bad = repository, tries, bad
+    def __init__(
+        self,
+        repository: Repository,
+        tries: Tries,
+        bad: str,
+        hints: Sequence[FunctionRef],
+        watch: Callable[[str], None],
+    ) -> None:
+        self.repository, self.tries, self.bad, self.hints, self.watch = repository, tries, bad, hints, watch
 
     def candidates(self, healing: Healing) -> Iterator[PatchCandidate]:
         pieces = self._pieces(healing.tree)
@@ -151,12 +175,22 @@ class _Minimising:
         return self.tries.judge(self._tree(pieces))
 
     def _smallest(self, pieces: list[_Piece]) -> list[_Piece]:
-        """Functions first, then hunks: what a function does not need as a whole need not be cut up."""
+        """Functions first, then hunks: what a function does not need as a whole need not be cut up.
+
+        Likely functions are tried alone at first, since one is mostly enough.
+        """
         groups: dict[tuple[str, str], list[_Piece]] = {}
         for piece in pieces:
             groups.setdefault((piece.path, self._function(piece)), []).append(piece)
-        kept = ddmin(list(groups.values()), lambda some: self._heals([p for group in some for p in group]))
-        return ddmin([piece for group in kept for piece in group], self._heals)
+        ranked = sorted(groups, key=lambda where: (rank(where[0], where[1], self.hints), len(groups[where])))
+        self.watch(f"looking for the least of {len(pieces)} hunks in {len(groups)} functions that heals")
+        alone = (groups[where] for where in ranked[:ALONE]) if len(groups) > 1 else ()
+        least = next((group for group in alone if self._heals(group) == "good"), None)
+        if least is None:
+            ordered = [groups[where] for where in ranked]
+            kept = ddmin(ordered, lambda some: self._heals([p for group in some for p in group]))
+            least = [piece for group in kept for piece in group]
+        return ddmin(least, self._heals)
 
     def _disjoint(self, pieces: list[_Piece], found: list[_Piece]) -> list[list[_Piece]]:
         rest = [piece for piece in pieces if piece not in found]

@@ -52,7 +52,7 @@ def counterfactual(
     hints: Sequence[FunctionRef] = (),
     repeats: int = 2,
     budget: int = 80,
-    seconds: float = 300.0,
+    seconds: float = 240.0,
     deadline: float | None = None,
     watch: Callable[[str], None] = lambda _: None,
 ) -> Proof:
@@ -82,7 +82,7 @@ class _Case:
     bad: str
     hints: list[FunctionRef] = field(default_factory=list)
     repeats: int = 1
-    seconds: float = 300.0
+    seconds: float = 240.0
     deadline: float | None = None
     watch: Callable[[str], None] = lambda _: None
     runs: int = 0

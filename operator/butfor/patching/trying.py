@@ -77,6 +77,11 @@ class Tries:
         self.seen[fingerprint(tree), healthy] = outcome
         return outcome
 
+    def postpone(self, seconds: float) -> None:
+        """Move the deadline: time that others used does not count."""
+        if self.deadline is not None:
+            self.deadline += seconds
+
     @contextmanager
     def singly(self) -> Iterator[None]:
         """While searching one run per tree is enough; what is found is then confirmed."""
