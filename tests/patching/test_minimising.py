@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bisecting.histories import ENVIRONMENT, FakeRunner, History, judge
 from butfor.errors import UserError
 from butfor.evidence.runs import Tree
+from butfor.evidence.suspects import FunctionRef
 from butfor.patching import counterfactual, from_diff, minimise, write_patch
 from butfor.patching.candidates import PatchCandidate, candidate_of
 from butfor.patching.ddmin import ddmin
@@ -231,3 +232,37 @@ def test_a_hostile_diff_is_refused_with_a_reason(tmp_path, diff, word):
     tree, reason = from_diff(repository, bad, diff)
     assert tree is None
     assert word in reason
+
+
+def wide(tmp_path):
+    """Twenty functions changed at once, one of which matters."""
+    good = GOOD + "".join(f"\n\ndef f{n}():\n    return {n}\n" for n in range(20))
+    history = History(tmp_path / "repo")
+    start = history.commit("start", app_py=good)
+    text = good.replace("timeout = 500", "timeout = 50")
+    for n in range(20):
+        text = text.replace(f"    return {n}\n", f"    return {n} + 0\n")
+    culprit = history.commit("culprit", app_py=text)
+    repository = history.repository(tmp_path / "scratch")
+    runner = FakeRunner(repository)
+    proof = counterfactual(repository, runner, culprit, start, culprit)
+    return repository, runner, proof, culprit
+
+
+def test_a_likely_function_is_tried_alone_first(tmp_path):
+    repository, runner, proof, bad = wide(tmp_path)
+    before = runner.runs
+    hint = FunctionRef(name="app.handle", file="app.py", line=1)
+    first = next(minimise(repository, runner, proof.healing, bad, hints=[hint]))
+    assert first.size == 2
+    assert runner.runs - before <= 4
+
+
+def test_without_time_what_healed_is_still_a_candidate(tmp_path):
+    repository, runner, proof, bad = wide(tmp_path)
+    before = runner.runs
+    said = []
+    found = list(minimise(repository, runner, proof.healing, bad, seconds=0.0, watch=said.append))
+    assert [candidate.rule for candidate in found] == ["the whole of what healed"]
+    assert runner.runs == before
+    assert said == [f"candidate: the whole of what healed, {found[0].size} lines, after 0 runs"]
