@@ -67,3 +67,30 @@ def test_ctrl_c_is_said_and_leaves_no_folder_behind(capsys, tmp_path, monkeypatc
     assert capsys.readouterr().err.splitlines()[-1] == "interrupted; nothing half-written was left"
     assert not list((tmp_path / "temporary").iterdir())
     assert not list((tmp_path / "answer").iterdir())
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (RuntimeError("no"), 1)])
+def test_what_was_bisected_is_written_when_the_rest_is_cut_short(capsys, tmp_path, monkeypatch, error, code):
+    import json
+
+    from butfor.bisecting import BisectionResult
+    from butfor.evidence.verdicts import Bisection, Claim
+    from butfor.investigating import investigations
+    from cli.otlp_lines import write
+
+    def cut(question, findings, *_):
+        culprit = "ab" * 20
+        held = Claim(method="run", held=True, runs=2)
+        findings.bisected = BisectionResult(
+            bisection=Bisection(first_bad=culprit), culprit=culprit, verdicts={}, transition=held
+        )
+        raise error
+
+    monkeypatch.setattr(investigations, "_can_run", lambda *_: True)
+    monkeypatch.setattr(investigations, "_conduct", cut)
+    assert run(["investigate", str(write(tmp_path / "given")), "--out", str(tmp_path / "answer")]) == code
+    verdict = json.loads((tmp_path / "answer" / "verdict.json").read_text())
+    assert verdict["outcome"] == "CodeChange"
+    assert verdict["claim"] == "Bisected"
+    assert "what comes after was not run" in verdict["degraded"][0]
+    assert "what was known by then" in capsys.readouterr().err

@@ -2,14 +2,15 @@
 
 import json
 
+import pytest
 import yaml
 
-from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.predicates import AnswerProperty, FailurePredicate
 from butfor.evidence.suspects import FunctionRef, Suspect
 from butfor.evidence.verdicts import Verdict
 from butfor.reporting import report
 from butfor.reporting.jobs import ci_files
-from butfor.reporting.sentences import headline
+from butfor.reporting.sentences import headline, symptom
 from reporting.test_pages import material
 
 PREDICATE = FailurePredicate(service="shop", method="GET", route="/pay", status=500, exception_types=["KeyError"])
@@ -22,6 +23,19 @@ def test_the_headline_says_no_more_than_the_claim():
     assert headline(proved).startswith("But for commit abababababab “Change pay” (shop.pay), GET /pay answering 500")
     assert "But for" not in headline(proved.model_copy(update={"claim": "Bisected"}))
     assert headline(proved.model_copy(update={"outcome": "Inconclusive"})).startswith("Not decided")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (AnswerProperty(kind="tokens_lost", value='["secret"]'), "answering 200 without part of its content"),
+        (AnswerProperty(kind="header_is", value="Location: /secret"), "answering 200 with another Location header"),
+        (AnswerProperty(kind="body_differs"), "answering 200 with another content"),
+    ],
+)
+def test_a_wrong_answer_is_named_without_its_words(answer, words):
+    said = symptom(PREDICATE.model_copy(update={"status": 200, "exception_types": [], "answer": answer}))
+    assert said == f"GET /pay {words}"
 
 
 def test_the_jobs_are_yaml_and_run_the_reproduction():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,10 +44,25 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
             question.bundle, question.symptom, findings.history, question.without, clock, question.services
         )  # fmt: skip
         if _can_run(question, findings):
-            _conduct(question, findings, replace(bench, ran=progress.ran), scratch, clock)
+            with _saved(question, findings, clock):
+                _conduct(question, findings, replace(bench, ran=progress.ran), scratch, clock)
         verdict = _written(question, findings, clock)
         _keep(question, findings, clock)
         return verdict
+
+
+@contextmanager
+def _saved(question: Question, findings: Findings, clock: Clock) -> Iterator[None]:
+    """Write what the runs have shown so far where they are ended early, by a person or by a failure of ours."""
+    try:
+        yield
+    except BaseException as error:
+        if findings.bisected is not None:
+            stopped = "interrupted" if isinstance(error, KeyboardInterrupt) else "ended by a failure of its own"
+            findings.degraded.append(f"the investigation was {stopped}: what comes after was not run")
+            _written(question, findings, clock)
+            clock.progress.note(f"what was known by then is in {question.out}")
+        raise
 
 
 def _keep(question: Question, findings: Findings, clock: Clock) -> None:

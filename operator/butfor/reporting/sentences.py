@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.predicates import AnswerProperty, FailurePredicate
 from butfor.evidence.verdicts import Claim, Verdict
 
 CLAIMS = {
@@ -47,11 +47,19 @@ def symptom(predicate: FailurePredicate | None) -> str:
         text += f" answering {predicate.status}"
     elif predicate.slower_than_s is not None:
         text += f" taking more than {predicate.slower_than_s:.3g} s"
-    elif predicate.answer:
-        text += " giving another answer"
+    if predicate.answer and predicate.ended is None:
+        text += _answer(predicate.answer)
     if predicate.exception_types:
         text += f" with {predicate.exception_types[0]}"
     return text
+
+
+def _answer(answer: AnswerProperty) -> str:
+    """What is wrong with an answer; the words that it lacks are left out, since they may be a customer's."""
+    if answer.kind in ("header_is", "header_missing"):
+        return f" with another {answer.value.partition(':')[0]} header"
+    said = {"tokens_lost": " without part of its content", "body_lacks": " without part of its content"}
+    return said.get(answer.kind, " with another content")
 
 
 def headline(verdict: Verdict) -> str:
