@@ -153,6 +153,22 @@ def test_a_patch_that_breaks_the_suite_is_refused_after_one_run(shop):
     assert runner.runs == 1
 
 
+def test_a_test_that_an_earlier_patch_broke_is_run_first_and_alone(shop):
+    repository, good, bad = shop
+    failed = SuiteOutcome(exit_code=1, tests={"t::test_a[1]": "failed", "t::test_b": "passed"})
+    before = SuiteOutcome(exit_code=0, tests={"t::test_a[1]": "passed", "t::test_b": "passed"})
+    runner = Bench(repository, suites={"pytest": {"bad": before, "patched": failed}})
+    with Verifier(repository, runner, bad, "pytest", good=good) as verifier:
+        assert verifier.verify(patched(bad), diff=b"x").reason == "failed: suite"
+        first = len(runner.scripts)
+        assert verifier.verify(patched(bad, GOOD + "\n"), diff=b"x").reason == "failed: suite"
+        assert {"-k 'test_a'" in script for script in runner.scripts[first:]} == {True}
+        runner.suites["pytest"]["patched"] = before
+        third = verifier.verify(patched(bad, GOOD + "\n\n"), diff=b"x")
+    assert third.verified
+    assert "-k" not in runner.scripts[-1]
+
+
 def test_what_patches_are_compared_with_is_run_once(shop):
     repository, good, bad = shop
     runner = Bench(repository, suites=SUITE)

@@ -55,24 +55,49 @@ def plain_test(folder: Path, at: str = ".butfor-reproduction") -> NewTest | None
     return NewTest(name, files.pop(name), script, files)
 
 
-def own_suite(bench: Bench, before: SuiteOutcome, tree: Tree, script: str) -> Check:
-    """No test that passes on bad (`before`) fails with the patch; what fails is repeated, for tests can be flaky."""
+def own_suite(bench: Bench, before: SuiteOutcome, tree: Tree, script: str, refused: set[str]) -> Check:
+    """No test that passes on bad (`before`) fails with the patch; what fails is repeated, for tests can be flaky.
+
+    `refused`: tests that earlier patches broke; they are run first and by themselves. What this one breaks is added.
+    """
     if not before.tests and before.exit_code != 0:
         detail = f"the suite does not pass on bad either (exit code {before.exit_code}): {_last(before)}"
         return Check(name="suite", passed=None, detail=detail)
-    after = bench.suite(tree, script)
-    wrong, again = _wrong(before, after), 0
-    while wrong and again < RETRIES and not bench.late:
-        again += 1
-        wrong = [name for name in wrong if name in _wrong(before, bench.suite(tree, script))]
+    only = _only(refused & before.tests.keys(), script)
+    wrong, tries = _broken(bench, before, tree, only, refused) if only else ([], 0)
+    if not wrong:
+        wrong, tries = _broken(bench, before, tree, script)
     if wrong:
-        return Check(name="suite", passed=False, detail=f"failed {again + 1} times: {', '.join(wrong[:10])}")
+        refused.update(wrong)
+        return Check(name="suite", passed=False, detail=f"failed {tries} times: {', '.join(wrong[:10])}")
     passed = sum(how == "passed" for how in before.tests.values())
     counted = f"{passed} tests that pass on bad pass" if before.tests else "exit code 0 as on bad"
-    return Check(name="suite", passed=True, detail=counted + (f", some after {again + 1} tries" if again else ""))
+    return Check(name="suite", passed=True, detail=counted + (f", some after {tries} tries" if tries > 1 else ""))
 
 
-def _wrong(before: SuiteOutcome, after: SuiteOutcome) -> list[str]:
+def _broken(
+    bench: Bench, before: SuiteOutcome, tree: Tree, script: str, among: set[str] | None = None
+) -> tuple[list[str], int]:
+    """Tests that fail with the patch each time, and how often the script was run. `among`: the others are not run."""
+    wrong, tries = _wrong(before, bench.suite(tree, script), among), 1
+    while wrong and tries <= RETRIES and not bench.late:
+        tries += 1
+        again = _wrong(before, bench.suite(tree, script), among)
+        wrong = [name for name in wrong if name in again]
+    return wrong, tries
+
+
+def _only(names: set[str], script: str) -> str:
+    """The script with pytest told to run these tests only; empty where there are none that can be named so."""
+    words = sorted({name.rpartition("::")[2].partition("[")[0] for name in names})
+    plain = [word for word in words if word.isidentifier()][:20]
+    return f"export PYTEST_ADDOPTS=\"${{PYTEST_ADDOPTS:-}} -k '{' or '.join(plain)}'\"\n{script}" if plain else ""
+
+
+def _wrong(before: SuiteOutcome, after: SuiteOutcome, among: set[str] | None = None) -> list[str]:
+    if among is not None:
+        seen = {name: how for name, how in before.tests.items() if name in among and name in after.tests}
+        return broken_tests(before.model_copy(update={"tests": seen}), after)
     if before.tests:
         return broken_tests(before, after)
     return [] if after.exit_code == 0 else [f"exit code {after.exit_code}: {_last(after)}"]

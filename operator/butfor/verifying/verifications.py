@@ -56,6 +56,7 @@ class Verifier:
         self.repository, self.runner, self.bad = repository, runner, Tree(revision=bad, label="bad")
         self.script, self.new_test, self.watch = script, new_test, watch
         self.repeats, self.limits = repeats, limits or Limits()
+        self.refused: set[str] = set()
         self._folder = tempfile.TemporaryDirectory(prefix="butfor-verify-", ignore_cleanup_errors=True)
         self.bench = Bench(runner, Path(self._folder.name), deadline)
         self.baselines = Baselines(self.bench, self.bad, Tree(revision=good, label="good") if good else None, script)
@@ -161,7 +162,7 @@ class _Verification:
         if self.of.bench.late:
             self.required.add("suite")
             return Check(name="suite", passed=None, detail="the time allowed was used up before it could run")
-        return suites.own_suite(self.of.bench, self.of.baselines.suite, self.tree, self.of.script)
+        return suites.own_suite(self.of.bench, self.of.baselines.suite, self.tree, self.of.script, self.of.refused)
 
     def _compared(self) -> None:
         """What is told from runs with the patch beside runs without it."""
