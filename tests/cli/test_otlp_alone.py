@@ -100,3 +100,16 @@ def test_spans_without_parents_and_backwards_in_time_are_shown_as_impossible(tmp
     _, _, page, _ = investigated(tmp_path, capsys)
     assert "Impossible orders" in page
     assert "negative duration" in page
+
+
+def test_frames_of_a_framework_in_a_row_are_one_line():
+    from butfor.evidence.predicates import Frame
+    from butfor.reporting.situations import _places
+
+    packages = ["uvicorn/a.py", "starlette/b.py", "starlette/c.py"]
+    foreign = [Frame(file=f"/x/site-packages/{name}", line=1, function="f", in_repository=False) for name in packages]
+    own = Frame(file="shop/app.py", line=7, function="pay")
+    shown = list(_places([*foreign, own, foreign[0]]))
+    assert [(one.text, one.frames) for one in shown] == [
+        ("uvicorn, starlette", 3), ("shop/app.py:7", 1), ("/x/site-packages/uvicorn/a.py:1", 1)
+    ]  # fmt: skip

@@ -98,7 +98,10 @@ def _after(findings: Findings) -> str:
 
 def _left_over(findings: Findings) -> str:
     left = findings.bisected.candidates if findings.bisected else []
-    return f"one of these commits: {', '.join(sha[:12] for sha in left[:10])}" if left else ""
+    if not left:
+        return ""
+    named = ", ".join(sha[:12] for sha in left[:10]) + (f" and {len(left) - 10} more" if left[10:] else "")
+    return f"make the revisions between them start (setup, prepare), or look at each with repro/run: {named}"
 
 
 def _claim(outcome: Outcome, findings: Findings) -> ClaimLevel:

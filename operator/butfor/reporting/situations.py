@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from statistics import median
 
 from butfor.evidence.graphs import CausalGraph, Shape
@@ -13,6 +15,8 @@ from butfor.evidence.timelines import RequestSeen, Timelines
 MAX_ROUTES = 12
 MAX_OPERATIONS = 10
 MAX_FRAMES = 30
+FOREIGN = 2
+"""More frames in a row than these outside the repository are one line: they are seldom where to look."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,23 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A line of a stack; or `frames` in a row outside the repository, of which `text` names the packages."""
+
+    text: str
+    function: str
+    own: bool
+    frames: int = 1
+
+
+@dataclass(frozen=True)
 class Situation:
     """All of it, each list most telling first."""
 
     routes: list[Route] = field(default_factory=list)
     other_routes: int = 0
     raised_in: str = ""
-    stack: list[Frame] = field(default_factory=list)
+    stack: list[Place] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
     odd_orders: list[Difference] = field(default_factory=list)
@@ -69,7 +83,7 @@ def situation(timelines: Timelines, shape: Shape, graph: CausalGraph) -> Situati
     service, stack = raised(timelines)
     return Situation(
         routes=routes[:MAX_ROUTES], other_routes=max(len(routes) - MAX_ROUTES, 0), raised_in=service,
-        stack=stack[-MAX_FRAMES:], operations=_operations(shape), differences=_differences(graph),
+        stack=list(_places(stack))[-MAX_FRAMES:], operations=_operations(shape), differences=_differences(graph),
         odd_orders=_odd_orders(timelines), comparable=len(comparable(timelines)),
     )  # fmt: skip
 
@@ -88,6 +102,23 @@ def raised(timelines: Timelines) -> tuple[str, list[Frame]]:
             if one.frames and set(one.types) & set(wanted):
                 return _service_of(timelines, one.span) or request.service, one.frames
     return "", []
+
+
+def _places(stack: list[Frame]) -> Iterator[Place]:
+    for own, group in groupby(stack, lambda one: one.in_repository):
+        frames = list(group)
+        if own or len(frames) <= FOREIGN:
+            yield from (Place(f"{one.file}:{one.line}", one.function, own) for one in frames)
+        else:
+            yield Place(
+                ", ".join(dict.fromkeys(_package(one.file) for one in frames)), "", own=False, frames=len(frames)
+            )
+
+
+def _package(file: str) -> str:
+    """The package that an installed file is of, else its name."""
+    inside = file.rpartition("-packages/")[2]
+    return inside.partition("/")[0] if inside != file else file.rpartition("/")[2]
 
 
 def _service_of(timelines: Timelines, span: str) -> str:
