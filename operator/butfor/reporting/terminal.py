@@ -91,3 +91,5 @@ def _next(verdict: Verdict, out: Path, console: Console) -> None:
     _say(console, f"report: {out / 'report.html'}  ({sum(verdict.timings.values()):.1f} s)")
     if verdict.reproduction.path:
         _say(console, f"next:   {shlex.quote(str(out / verdict.reproduction.path / 'run'))} REV --repo DIR")
+    if verdict.claim in ("Proved", "Bisected"):
+        _say(console, f"prove:  butfor prove {shlex.quote(str(out))} --repo DIR")
