@@ -186,6 +186,16 @@ def test_a_culprit_beside_unbuildable_ones_is_a_range(tmp_path):
     assert result.transition.held is None
 
 
+def test_verdicts_that_are_known_are_not_run_again(tmp_path):
+    history, shas = linear(tmp_path)
+    repository = history.repository(tmp_path / "scratch")
+    runner = FakeRunner(repository)
+    known = {shas[16]: "good", shas[17]: "bad"}
+    result = bisect(repository, runner, ranking(shas), shas[0], shas[-1], known=known)
+    assert (result.culprit, result.transition.held) == (shas[17], True)
+    assert runner.runs == 0
+
+
 def test_a_flaky_failure_is_repeated(tmp_path):
     history, shas = linear(tmp_path)
     repository = history.repository(tmp_path / "scratch")

@@ -66,6 +66,16 @@ def test_bad_needs_status_and_the_same_exception_at_the_same_place(tmp_path):
     assert run(tmp_path, [failing], [exception(function="grand_total")])["judgement"] == "bad", "it was renamed"
 
 
+def test_another_form_of_the_failure_is_bad_too(tmp_path):
+    other = {**PREDICATE, "status": 200, "exception_types": [], "frame": None}
+    other["answer"] = {"kind": "tokens_lost", "value": '["six"]'}
+    lost = answer(tmp_path, "f", "failing", 200, "total seven")
+    assert run(tmp_path, [lost])["judgement"] == "unknown"
+    assert run(tmp_path, [lost], predicate={**PREDICATE, "also": [other]})["judgement"] == "bad"
+    gone = answer(tmp_path, "f", "failing", 404)
+    assert run(tmp_path, [gone], predicate={**PREDICATE, "also": [other]})["judgement"] == "unknown"
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "text", "judgement"),
     [

@@ -9,7 +9,7 @@ when it comes to the result: the culprit was seen bad and each of its parents wa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from butfor.bisecting import replays
@@ -40,6 +40,8 @@ class BisectionResult:
     transition: Claim = field(default_factory=Claim)
     posterior: dict[str, float] = field(default_factory=dict)
     candidates: list[str] = field(default_factory=list)
+    otherwise: list[str] = field(default_factory=list)
+    """Revisions that could not be judged though they answered."""
 
 
 def bisect(
@@ -54,9 +56,11 @@ def bisect(
     failure_rate: float = 1.0,
     deadline: float | None = None,
     watch: Callable[[str], None] = lambda _: None,
+    known: Mapping[str, Judgement] | None = None,
 ) -> BisectionResult:
     """Find the commit of `good..bad` that brought the failure in.
 
+    `known`: verdicts (good or bad) of revisions that were run before, which are not run again.
     `repeats`: good runs that a revision needs before it counts as good (one bad run is enough for bad).
     `failure_rate`: share of runs of `bad` that failed. `budget`: runs at most. `deadline`: `time.monotonic()`.
     """
@@ -67,6 +71,7 @@ def bisect(
         (good, bad),
         limits=_Limits(max(1, repeats), budget, failure_rate, deadline),
         watch=watch,
+        known=known or {},
     )
     return search.result(search.conclude())
 
@@ -100,17 +105,20 @@ class _Search:
         *,
         limits: _Limits,
         watch: Callable[[str], None],
+        known: Mapping[str, Judgement],
     ) -> None:
         self.repository = repository
         self.good, self.bad = (repository.resolve(end) for end in ends)
         self.lineage = Lineage.of(repository.commits(self.good, self.bad))
-        self.trials = Trials(runner, limits.repeats, known={self.good: "good", self.bad: "bad"})
+        self.trials = Trials(runner, limits.repeats, known={**known, self.good: "good", self.bad: "bad"})
         self.limits, self.watch = limits, watch
         weights = {s.commit: s.probability for s in ranking.suspects}
         start = prior(self.lineage, weights) if len(self.lineage) else None
         self.posterior = None if start is None else Posterior(self.lineage, start, limits.failure_rate)
         if self.posterior is not None:
             self.posterior.observe(self.lineage.index[self.bad], bad=True)
+            for sha in known.keys() & self.lineage.index.keys() - {self.bad}:
+                self.posterior.observe(self.lineage.index[sha], bad=known[sha] == "bad")
 
     def conclude(self) -> str:
         """Run until there is a culprit or nothing more can be learned; the reason in words."""
@@ -234,8 +242,9 @@ class _Search:
             steps=self.trials.steps,
         )
         return BisectionResult(
-            bisection, culprit, dict(verdicts), self._claim(culprit, reason), self._beliefs(), self._candidates(culprit)
-        )
+            bisection, culprit, dict(verdicts), self._claim(culprit, reason), self._beliefs(),
+            self._candidates(culprit), self.trials.otherwise,
+        )  # fmt: skip
 
     def _fits(self, sha: str) -> bool:
         """Whether a verdict goes with the culprit: bad from it on, good elsewhere."""

@@ -22,6 +22,8 @@ class Trials:
         self._known = known
         self._seen: dict[str, list[Judgement]] = {}
         self.runs = 0
+        self.otherwise: list[str] = []
+        """Revisions that answered, but neither as good does nor as the failure was captured."""
         self.steps: list[dict[str, Any]] = []
 
     def run(self, sha: str) -> Judgement:
@@ -32,6 +34,8 @@ class Trials:
                 break
             outcome = self._once(sha)
         self._seen.setdefault(sha, []).append(outcome.judgement)
+        if outcome.judgement == "unknown" and any(a.role == "failing" and a.as_good is False for a in outcome.answers):
+            self.otherwise.append(sha)
         return outcome.judgement
 
     def _once(self, sha: str) -> RunOutcome:

@@ -63,3 +63,5 @@ class FailurePredicate(Frozen):
     timeout_s: float | None = None
     kernel: list[KernelFailure] = []
     evidence: list[str] = []
+    also: list[FailurePredicate] = []
+    """Other forms of the same failure, seen at revisions between good and bad; any one of them is bad too."""

@@ -8,19 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from butfor.bisecting import bisect
+from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.evidence.verdicts import PatchSummary
 from butfor.investigating import outcomes
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.conditions import Tried, write_both
 from butfor.investigating.contrasting import contrasted, refocused
+from butfor.investigating.forms import same_failure, together
 from butfor.investigating.patches import first_verified
 from butfor.investigating.progress import Clock
 from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
 from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise
 from butfor.ports.benches import Bench
-from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce
+from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, with_form_at
 from butfor.reproducing import files as repro_files
 from butfor.verifying import Verifier, plain_test
 
@@ -50,6 +52,8 @@ class Trial:
         if runner is None or self.is_configuration():
             return
         culprit = self.bisect(runner)
+        if culprit is None and (wider := self.wider(runner)) is not None:
+            runner, culprit = wider, self.bisect(wider)
         if culprit is None:
             return
         proof = self.claims(runner, culprit)
@@ -137,16 +141,32 @@ class Trial:
 
     def bisect(self, runner: LocalRunner) -> str | None:
         """The culprit, or None."""
-        history, rate = self.history, self._failure_rate()
+        history, rate, before = self.history, self._failure_rate(), self.findings.bisected
+        known = {sha: seen for sha, seen in before.verdicts.items() if seen != "unknown"} if before else {}
         with self.clock.stage("bisect"):
             found = bisect(
                 history.repository, runner, self.analysis.ranking, history.good, history.bad,
                 failure_rate=rate,
                 repeats=1 if rate >= 1 else min(outcomes.MOST_REPEATS, outcomes.repeats_for(rate)),
-                deadline=self._deadline(SHARE_OF_BISECTION), watch=self.clock.progress.note,
+                deadline=self._deadline(SHARE_OF_BISECTION), watch=self.clock.progress.note, known=known,
             )  # fmt: skip
-        self.findings.bisected = found
+        self.findings.bisected = together(before, found)
         return found.culprit
+
+    def wider(self, runner: LocalRunner) -> LocalRunner | None:
+        """A runner that also knows the form which the failure has at revisions that could not be judged."""
+        found, reproduced = self.findings.bisected, self.findings.reproduced
+        if found is None or reproduced is None or not found.otherwise:
+            return None
+        with self.clock.stage("bisect"):
+            wider = with_form_at(runner, Tree(revision=found.otherwise[0], label="form"))
+        if wider is not None:
+            self.clock.progress.note(f"at {found.otherwise[0][:12]} the failure has another form: both are bad")
+            report = reproduced.reproduction.model_copy(update={"predicate": wider.predicate})
+            self.findings.reproduced = replace(reproduced, reproduction=report, runner=wider)
+            where, history = self.question.out / "repro", self.history
+            repro_files.write(report, wider, where, good=history.good, bad=history.bad)
+        return wider
 
     def _failure_rate(self) -> float:
         report = self.findings.reproduced.reproduction if self.findings.reproduced else None
@@ -164,7 +184,7 @@ class Trial:
                 transition=bisected.transition if bisected else None, hints=self.analysis.ranking.functions,
                 deadline=self._deadline(SHARE_OF_CLAIMS), watch=self.clock.progress.note,
             )  # fmt: skip
-        self.findings.counterfactual = proof.counterfactual
+        self.findings.counterfactual = same_failure(proof.counterfactual, runner.predicate)
         return proof
 
     def patch(self, runner: LocalRunner, proof: Proof) -> None:

@@ -150,6 +150,12 @@ def _without(index: int, bad: Said, lost: Iterable[str]) -> Difference:
     )  # fmt: skip
 
 
+def differing(said: Said, asked: Expectation) -> Difference | None:
+    """Return how an answer differs from what good is asked to answer; None where it does not."""
+    good = Said(asked.status, said.kind, frozenset(asked.required), {}, "", asked.role)
+    return _difference(0, good, said, asked)
+
+
 def _difference(index: int, good: Said, bad: Said, asked: Expectation) -> Difference | None:
     if good.status != bad.status:
         return Difference(index, bad.status, 1.0, None, f"bad answers {bad.status}, good {good.status}")

@@ -116,10 +116,18 @@ def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) ->
 def _failure(
     answer: Json, headers: answers.Headers, body: bytes, case: Case, seen: _Exceptions, as_good: bool | None
 ) -> str:
-    """Return an empty string if the answer matches the whole predicate, else the first part that it does not."""
-    predicate = case.predicate
+    """Return an empty string if the answer matches the whole predicate or another form of it, else why not."""
     if answer.get("skipped"):
         return f"was not sent: {answer['skipped']}"
+    forms = [case.predicate, *(case.predicate.get("also") or [])]
+    why = [_matched(form, answer, headers, body, case, seen, as_good) for form in forms]
+    return "" if "" in why else why[0]
+
+
+def _matched(
+    predicate: Json, answer: Json, headers: answers.Headers, body: bytes, case: Case, seen: _Exceptions,
+    as_good: bool | None,
+) -> str:  # fmt: skip
     why = _outcome(answer, predicate) or _property(predicate.get("answer"), answer, headers, body, as_good)
     if why or not (predicate.get("exception_types") or predicate.get("frame")):
         return why
