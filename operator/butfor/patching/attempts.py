@@ -127,14 +127,17 @@ def without_removals(change: Change) -> list[Unit] | None:
 
 
 def parts(change: Change, hints: Sequence[FunctionRef]) -> list[list[Unit]]:
-    """Subsets of the change's units worth trying: hinted functions first, then files, single units, complements."""
+    """Subsets of the change's units worth trying: hinted functions first, then files, single units, complements.
+
+    Of equally likely ones the one with more edits comes first: the more of a change a part holds, the sooner the cause.
+    """
     units = [unit for unit in change.units if unit.kind != "delete"]
     if len(units) < 2:
         return []
-    ranked = sorted(units, key=lambda unit: (rank(unit.path, unit.function, hints), len(unit.edits)))
+    ranked = sorted(units, key=lambda unit: (rank(unit.path, unit.function, hints), -len(unit.edits)))
     files = list(dict.fromkeys(unit.path for unit in ranked))
     by_file = [[unit for unit in units if unit.path == path] for path in files]
-    by_file.sort(key=lambda group: (min(rank(unit.path, unit.function, hints)[0] for unit in group), _size(group)))
+    by_file.sort(key=lambda group: (min(rank(unit.path, unit.function, hints)[0] for unit in group), -_size(group)))
     singles = [[unit] for unit in ranked]
     complements = [[other for other in units if other is not unit] for unit in ranked]
     found: list[list[Unit]] = []

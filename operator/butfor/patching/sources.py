@@ -10,12 +10,12 @@ LEFT_OUT_FOLDERS = frozenset({
     "test", "tests", "testing", "doc", "docs", "example", "examples", "bench", "benchmarks", "changes", "changelog",
     "newsfragments", "news", ".github", ".circleci", ".vscode",
 })  # fmt: skip
-LEFT_OUT_SUFFIXES = frozenset({".md", ".rst", ".txt", ".lock", ".po", ".pot"})
+LEFT_OUT_SUFFIXES = frozenset({".md", ".rst", ".txt", ".lock", ".po", ".pot", ".pyi"})
 LEFT_OUT_NAMES = ("changes", "changelog", "history", "license", "authors", "contributors", "readme", "news", "conftest")
 
 
 def is_source(path: str) -> bool:
-    """Whether a running service can depend on this file; docs, tests and change logs are told by their names."""
+    """Whether a running service can depend on this file; docs, tests, stubs and change logs are told by their names."""
     pure = PurePosixPath(path)
     if any(part.lower() in LEFT_OUT_FOLDERS for part in pure.parts[:-1]) or pure.suffix in LEFT_OUT_SUFFIXES:
         return False
