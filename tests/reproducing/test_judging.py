@@ -153,6 +153,12 @@ def test_where_a_library_caught_the_root_its_callers_are_in_what_it_raised_inste
         assert tracebacks.innermost(seen) == ["b.py", 2, "second", True]
 
 
+def test_frames_of_the_recording_code_are_not_the_repositorys_wherever_it_lies():
+    own = "/srv/shop/worktree/.butfor-reproduction/support/inject/butfor_inject/httpx_clients.py"
+    assert tracebacks.relative(own, ["/srv/shop/worktree"])[1] is False
+    assert tracebacks.relative("/srv/shop/worktree/inject/app.py", ["/srv/shop/worktree"]) == ("inject/app.py", True)
+
+
 def test_good_needs_good_answers_of_failing_and_healthy_requests(tmp_path):
     failing, healthy = (
         answer(tmp_path, "f", "failing", text="total six"),
