@@ -373,3 +373,29 @@ def test_what_the_subject_says_counts_like_a_mention(builder: Builder) -> None:
     assert first(ranking) == "handle keepalive"
     values = {s.subject: s.features[2].value for s in ranking.suspects}
     assert values["docs of keepalive"] == 0
+
+
+ROUTED = """def pages(app):
+    app.add("/export", export)
+
+
+def export(request):
+    return 1
+
+
+def far(request):
+    return 1
+"""
+
+
+def test_without_traces_no_route_leads_to_code(builder: Builder) -> None:
+    builder.commit("good", app_py=ROUTED)
+    builder.commit("export", app_py=ROUTED.replace("    return 1\n", "    return 2\n", 1))
+    builder.commit("far", app_py=ROUTED.replace("return 1", "return 2"))
+    seen = timelines(target="/export", healthy=("/other",))
+    near = [
+        {s.subject: {t.name: t.value for t in s.features} for s in rank(builder, seen, without=w).suspects}["export"]
+        for w in (frozenset[str](), frozenset({"traces"}))
+    ]
+    assert near[0]["critical_path_overlap"] > 0
+    assert near[1]["critical_path_overlap"] == 0

@@ -80,8 +80,8 @@ def survey(timelines: Timelines, graph: CausalGraph, reach: Reach, *, traces: bo
         stacks=stacks,
         types=_unique(t for e in exceptions for t in e.types) or list(predicate.exception_types if predicate else []),
         messages=_unique(e.message for e in exceptions) or _template(predicate),
-        predicate=predicate,
-        healthy_routes=_healthy(timelines, predicate),
+        predicate=predicate if traces else None,
+        healthy_routes=_healthy(timelines, predicate) if traces else [],
     )
 
 
