@@ -118,6 +118,14 @@ def test_right_is_the_planted_outcome_and_commit(row, truth, expected):
     assert demos.right(row, truth) is expected
 
 
+def test_the_line_to_run_it_again_names_every_repository(tmp_path):
+    [case] = demos.materialize(tmp_path, [DEFAULT])
+    words = demos.command(case, tmp_path / "out").split()
+    assert words[:2] == [str(tmp_path / "out/repro/run"), read_incident(case).services[-1].bad]
+    assert words[2:4] == ["--repo", str(case / "history/shop.git")]
+    assert words[4:] == ["--other", f"provider={case / 'history/provider.git'}"]
+
+
 def test_a_verdict_that_cannot_be_read_back_is_our_failure(tmp_path):
     (tmp_path / "verdict.json").write_text("{")
     with pytest.raises(InfrastructureError, match="cannot be read back"):

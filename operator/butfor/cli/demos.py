@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,9 +81,22 @@ def _run(case: Path, settings: Settings, number: str) -> dict[str, Any]:
         console.print(f"{incident.id} could not be investigated: {row['error']}", markup=False, style="red")
         return row
     summary(read_verdict(Path(row["verdict"])), Path(row["verdict"]).parent)
+    if (Path(row["verdict"]).parent / "repro" / "run").is_file():
+        console.print(f"again:  {command(case, Path(row['verdict']).parent)}", markup=False)
     for line, style in told(row, read_truth(case), case):
         console.print(line, markup=False, style=style)
     return row
+
+
+def command(case: Path, out: Path) -> str:
+    """The line that judges the failing revision by the reproduction, to be tried with any other."""
+    incident = read_incident(case)
+    histories = find_histories(incident, case, None)
+    suspected = next(service for service in incident.services if service.good and service.bad)
+    own = histories[suspected.name]
+    others = [("--other", f"{name}={folder}") for name, folder in histories.items() if folder != own]
+    words = [str(out / "repro" / "run"), str(suspected.bad), "--repo", str(own)]
+    return shlex.join([*words, *(word for pair in others for word in pair)])
 
 
 def read_verdict(path: Path) -> Verdict:
