@@ -94,10 +94,11 @@ def test_ctrl_c_is_said_and_leaves_with_130(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1].startswith("interrupted")
 
 
-def test_all_runs_every_incident_and_leaves_with_the_worst(investigated, tmp_path, capsys):
+def test_all_runs_every_incident_and_leaves_with_the_worst(investigated, tmp_path, capsys, monkeypatch):
     asked = investigated(outcome="Inconclusive")
+    monkeypatch.setattr(demos, "NAMES", NAMES[:2])
     assert run(["demo", "--all", "--out", str(tmp_path)]) == 3
-    assert asked == list(NAMES)
+    assert asked == list(NAMES[:2])
     assert (tmp_path / "demo.json").is_file()
     capsys.readouterr()
 
