@@ -33,6 +33,8 @@ class Clue:
     strength: float
     why: str
     evidence: tuple[str, ...] = ()
+    compared: bool = False
+    """Whether it was compared with healthy requests of its own route: that others have the word says nothing then."""
 
 
 def gather(
@@ -45,7 +47,7 @@ def gather(
     clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines, usual) if traces else ())]
     for clue in clues:
         folded = fold(clue.word)
-        strength = 0.0 if folded in usual else clue.strength * telling(clue.word)
+        strength = 0.0 if folded in usual and not clue.compared else clue.strength * telling(clue.word)
         if strength > 0.02 and (folded not in found or found[folded].strength < strength):
             found[folded] = Clue(folded, strength, clue.why, clue.evidence)
     return found
@@ -105,9 +107,8 @@ def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
         if weight and (node.id in divergent or (exogenous and node.unusual > 0)):
             evidence = (node.id, *reach.cited(node.id))
             for word in WORD.findall(_described(node, divergent.get(node.id, ""))):
-                yield Clue(
-                    word, NODE * weight * max(0.3, node.unusual), f"{node.kind} {node.label!r} diverges", evidence
-                )
+                strength, why = NODE * weight * max(0.3, node.unusual), f"{node.kind} {node.label!r} diverges"
+                yield Clue(word, strength, why, evidence, compared=exogenous and node.id in cut.nodes)
 
 
 def _described(node: Node, subject: str) -> str:
