@@ -71,7 +71,7 @@ def attempted(needed, keys, deadline=math.inf, repeats=outcomes.REPEATS):
     knobs = [Knob("web", key, f"web: {key}") for key in keys]
     panel = Panel("Resource", "set", None, knobs, lambda _, turned: Turning(needed, [k.key for k in turned], seen))
     history = SimpleNamespace(good="g", bad="b")
-    return outcomes._Attempt(panel, history, repeats, lambda _: None, deadline).tried(), seen
+    return outcomes._Attempt(panel, history, repeats, lambda _: None, deadline).tried().intervention, seen
 
 
 @given(st.sets(st.sampled_from("abcdefgh"), min_size=1))
