@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from butfor.evidence._base import Frozen
+from butfor.evidence.bundles import Loss
+from butfor.evidence.recordings import KernelRecording
 from butfor.evidence.runs import Role
 from butfor.evidence.services import Ready
 
@@ -128,3 +130,22 @@ class Observation(Frozen):
     """Trace ids of the ready probes: requests of ours, not of any client."""
     stub_calls: dict[str, dict[str, int]] = {}
     """Per stubbed downstream, how often each call (`METHOD target bodyhash`) was made."""
+    stopped_ns: int = 0
+    """When the services were told to end (Unix nanoseconds): what they did from then on is our doing."""
+    kernel_recording: KernelRecording = KernelRecording()
+    """What the kernel saw of the services' processes; empty where the play was not asked to watch."""
+
+    @property
+    def kernel(self) -> Path | None:
+        """The folder with `kernel.arrow` and its neighbours, or None."""
+        return self.kernel_recording.folder
+
+    @property
+    def kernel_losses(self) -> list[Loss]:
+        """What of the kernel's events is missing."""
+        return self.kernel_recording.losses
+
+    @property
+    def kernel_reason(self) -> str:
+        """Why there are no kernel events, or why they end early; empty where nothing is missing."""
+        return self.kernel_recording.reason

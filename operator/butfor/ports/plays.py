@@ -20,8 +20,10 @@ from pydantic import ValidationError
 
 from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
-from butfor.ports import environments, interpreters
+from butfor.ports import environments, interpreters, writers
 from butfor.ports.injections import injection
+from butfor.ports.kernels import Kernel
+from butfor.ports.recordings import Recording
 from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
 from butfor.ports.worktrees import git_folders
 
@@ -34,10 +36,12 @@ _MARGIN_S = 20.0
 
 
 def play(
-    plan: Plan, *, sandbox: Sandbox, folder: Path, keep_logs: bool = True, limits: Limits | None = None
-) -> Observation:
+    plan: Plan, *, sandbox: Sandbox, folder: Path, keep_logs: bool = True, limits: Limits | None = None,
+    kernel: Kernel | None = None,
+) -> Observation:  # fmt: skip
     """Play `plan` in `sandbox`; files of the observation are in `folder`, which is made and belongs to the caller.
 
+    `kernel`: its agent watches the services; what it saw is in `folder/kernel`, which the sandbox cannot reach.
     Never raises for what foreign code does; our own failures give `infrastructure=True` with the reason.
     """
     folder = folder.resolve()
@@ -45,19 +49,27 @@ def play(
     for leftover in ("out", "bodies", "scratch"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     out.mkdir(parents=True)
+    recording = Recording(kernel, folder / "kernel")
+    recording.begin()
     try:
-        done = _run(plan, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S))
+        done = _run(plan, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S), recording)
         sweep(out)
     except (InfrastructureError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _failed(reason, out, sandbox, folder, infrastructure=True)
+        return _watched(_failed(reason, out, sandbox, folder, infrastructure=True), recording)
     finally:
         for leftover in ("bodies", "scratch"):
             shutil.rmtree(folder / leftover, ignore_errors=True)
         (folder / "plan.json").unlink(missing_ok=True)
     if not keep_logs:
         shutil.rmtree(out / "logs", ignore_errors=True)
-    return _read(out, done, sandbox, folder)
+    return _watched(_read(out, done, sandbox, folder), recording)
+
+
+def _watched(observation: Observation, recording: Recording) -> Observation:
+    return observation.model_copy(
+        update={"kernel_recording": recording.end(services_only=True, until_ns=observation.stopped_ns)}
+    )
 
 
 def _failed(
@@ -73,8 +85,8 @@ def _failed(
 class _Mapping:
     """Where the plan's host files are seen inside; grows while the plan is translated."""
 
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        self.sandbox, self.folder = sandbox, folder
+    def __init__(self, sandbox: Sandbox, folder: Path, *, publishing: bool = False) -> None:
+        self.sandbox, self.folder, self._publishing = sandbox, folder, publishing
         self.read_only: dict[str, Path] = {}
         self.scratch: dict[Path, str] = {}
         self.bodies = folder / "bodies"
@@ -127,6 +139,8 @@ class _Mapping:
             self.show(git, str(git))
         if service.environment_path is not None:
             places |= self._environment(name, service.environment_path)
+        if self._publishing and service.inject:
+            places["context"] = self._context(name, service.environment_path)
         return service.model_dump(mode="json") | places
 
     def _environment(self, service: str, environment: Path) -> dict[str, str | None]:
@@ -137,6 +151,16 @@ class _Mapping:
             "environment_path": self.show(environment, environments.environment_inside(service)),
             "artifacts": self.show(artifacts, f"/srv/.play/artifacts/{service}") if artifacts else None,
         }
+
+    def _context(self, service: str, environment: Path | None) -> str | None:
+        """Where the service finds what publishes its spans to the kernel's agent; None where it cannot be built."""
+        python = environments.executable_of(environment) if environment else None
+        python = python or interpreters.interpreter(sys.executable).executable
+        try:
+            return self.show(writers.built(str(python)), f"/srv/.play/context/{service}")
+        except InfrastructureError:
+            # said where it counts: processes.arrow has for each process that it publishes nothing
+            return None
 
     def _tools(self, document: dict[str, Any], plan: Plan) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
@@ -157,8 +181,8 @@ def _compiled(folder: Path) -> Path:
     return folder
 
 
-def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) -> Exit:
-    mapping = _Mapping(sandbox, folder)
+def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, recording: Recording) -> Exit:
+    mapping = _Mapping(sandbox, folder, publishing=recording.wanted)
     document = folder / "plan.json"
     document.write_text(json.dumps(mapping.plan(plan)))
     document.chmod(0o644)
@@ -174,6 +198,7 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits) 
         env={"HOME": home}, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=[(host, place) for place, host in mapping.read_only.items()],
         writable={out: inside}, scratch=mapping.scratch, driver=True,
+        started=recording.watch if recording.wanted else None,
     )  # fmt: skip
 
 

@@ -12,11 +12,12 @@ Inside: /usr and what is listed, read-only; loopback only unless `network`; /tmp
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,8 @@ _BECOME = """
 _FIRST_USER, _USERS = 300_000, 200_000
 """Ids that no distribution hands out; one per run, because RLIMIT_NPROC counts per user, not per run."""
 _COUNTER = itertools.count()
+_WAITING = ["/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "-"]
+"""Becomes the command, with the same process id, once it is given a line."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Sandbox:
         shared_user: bool = False,
         driver: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        started: Callable[[int], None] | None = None,
     ) -> Exit:
         """Run `argv` to its end, its output in `stdout` (host path); everything it started is gone afterwards.
 
@@ -94,6 +98,7 @@ class Sandbox:
         Writable host folders must be private to the caller: all in them is given to the run's user.
         `driver`: `argv` is a program of ours that starts foreign code; where users can be told apart it has one of
         its own and may become the one named by the variable SANDBOX_USER.
+        `started` is told the process id of the outermost process, which waits until it returns.
         Raises InfrastructureError when the sandbox itself cannot be started.
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
@@ -113,7 +118,7 @@ class Sandbox:
         if apart:
             environment["SANDBOX_USER"] = str(user)
         if self.kind == "none":
-            return _start(limited, environment, cwd, stdout, limits, watched=list(writable), data=[])
+            return _start(limited, environment, cwd, stdout, limits, list(writable), [], started)
         mounts = Mounts(self.bwrap, {"sandbox": user, **({"driver": owner} if apart else {})})
         mounts.system(network=network)
         for inside in scratch.values():
@@ -127,7 +132,7 @@ class Sandbox:
         if self.kind == "user":
             mounts.add("--unshare-user", "--uid", str(user), "--gid", str(user))
         command = [*mounts.arguments, "--remount-ro", "/", "--chdir", cwd, "--", *limited]
-        return _start(command, environment, "/", stdout, limits, watched=list(writable), data=mounts.data)
+        return _start(command, environment, "/", stdout, limits, list(writable), mounts.data, started)
 
     def _user(self, *, shared_user: bool) -> int:
         if shared_user or self.kind != "root":
@@ -170,8 +175,8 @@ def _drop_to(user: int, rights: str = "") -> list[str]:
 
 
 def _start(
-    command: list[str], env: dict[str, str], cwd: str, stdout: Path, limits: Limits, *, watched: list[Path],
-    data: list[tuple[int, bytes]],
+    command: list[str], env: dict[str, str], cwd: str, stdout: Path, limits: Limits, watched: list[Path],
+    data: list[tuple[int, bytes]], started: Callable[[int], None] | None,
 ) -> Exit:  # fmt: skip
     for descriptor, content in data:
         os.write(descriptor, content)
@@ -179,7 +184,8 @@ def _start(
     try:
         with stdout.open("ab") as log:
             process = subprocess.Popen(
-                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                command if started is None else [*_WAITING, *command], env=env, cwd=cwd, stdout=log,
+                stdin=subprocess.DEVNULL if started is None else subprocess.PIPE, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=[d for d, _ in data], umask=0o022,
             )  # fmt: skip
     except OSError as error:
@@ -187,7 +193,24 @@ def _start(
     finally:
         for descriptor, _ in data:
             os.close(descriptor)
+    if started is not None:
+        _release(process, started)
     return watch(process, limits, watched)
+
+
+def _release(process: subprocess.Popen[bytes], started: Callable[[int], None]) -> None:
+    """Tell of the process while it waits, then let it go on; one that nobody was told of is ended."""
+    assert process.stdin is not None
+    try:
+        started(process.pid)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b"\n")
+            process.stdin.close()
 
 
 def detect() -> Sandbox:

@@ -73,6 +73,7 @@ class Play:
         except services.NotStarted as problem:
             seen["reason"], seen["infrastructure"] = str(problem), problem.infrastructure
         finally:
+            seen["stopped_ns"] = time.time_ns()
             self._stop()
         seen["loaded_files"] = {s.name: loaded_files(self.spool, s.name, s.worktree) for s in self.services}
         seen["logs"] = {s.name: f"logs/{s.name}.log" for s in self.services if s.log.exists()}
@@ -105,7 +106,7 @@ class Play:
         variables = service.environment(urls, str(self.plan.get("case") or ""))
         service.prepare(variables, self.deadline - time.monotonic())
         deadline = min(time.monotonic() + float(self.plan.get("start_timeout_s") or 60), self.deadline)
-        service.start(self._injected(service, variables))
+        service.start({"BUTFOR_SERVICE": service.name, **self._injected(service, variables)})
         if service.front != service.port:
             self._start_edge(service)
         wait_ready = load("senders").wait_ready
@@ -197,6 +198,8 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
         pythonpath=variables.get("PYTHONPATH", ""), source_roots=[service.worktree],
         revision=str(service.plan.get("revision") or ""),
     )  # fmt: skip
+    if context := service.plan.get("context"):
+        added["BUTFOR_CONTEXT"] = str(context)
     return variables | added
 
 
