@@ -41,7 +41,14 @@ app.command("doctor")(doctors.doctor)
 
 def run(arguments: list[str]) -> int:
     """Run a command line and give its exit code; a person sees one line for every expected error."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         result: Any = typer.main.get_command(app).main(args=arguments, prog_name="butfor", standalone_mode=False)
     except typer.Exit as leaving:
