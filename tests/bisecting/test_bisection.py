@@ -12,7 +12,7 @@ from butfor.bisecting import bisect
 from butfor.bisecting.lineages import Lineage
 from butfor.bisecting.posteriors import Posterior, prior
 from butfor.bisecting.replays import git_bisect_runs
-from butfor.evidence.runs import RunOutcome
+from butfor.evidence.runs import AnswerSeen, RunOutcome
 from butfor.evidence.suspects import Ranking, Suspect
 from butfor.ports.repositories import Commit
 
@@ -184,6 +184,23 @@ def test_a_culprit_beside_unbuildable_ones_is_a_range(tmp_path):
     assert set(result.candidates) == set(shas[15:19])
     assert "one of these 4 commits" in result.bisection.reason
     assert result.transition.held is None
+
+
+def test_revisions_that_answer_otherwise_end_the_search_where_the_caller_can_say_what_they_are(tmp_path):
+    history, shas = linear(tmp_path, broken=range(10, 18))
+    repository = history.repository(tmp_path / "scratch")
+
+    class Otherwise(FakeRunner):
+        def run(self, tree, **more):
+            outcome = super().run(tree, **more)
+            seen = AnswerSeen(id="f", role="failing", status=200, seconds=0.1, as_good=outcome.judgement == "good")
+            return outcome.model_copy(update={"answers": [seen]})
+
+    patient = bisect(repository, Otherwise(repository), ranking(shas), shas[0], shas[-1])
+    hasty = bisect(repository, Otherwise(repository), ranking(shas), shas[0], shas[-1], patience=2)
+    assert (patient.culprit, hasty.culprit, len(hasty.otherwise)) == (None, None, 2)
+    assert len(patient.otherwise) > 2
+    assert "neither as good does" in hasty.bisection.reason
 
 
 def test_verdicts_that_are_known_are_not_run_again(tmp_path):

@@ -57,10 +57,13 @@ def bisect(
     deadline: float | None = None,
     watch: Callable[[str], None] = lambda _: None,
     known: Mapping[str, Judgement] | None = None,
+    patience: int | None = None,
 ) -> BisectionResult:
     """Find the commit of `good..bad` that brought the failure in.
 
-    `known`: verdicts (good or bad) of revisions that were run before, which are not run again.
+    `known`: verdicts (good or bad) of revisions that were run before, which are not run again. `patience`: how many
+    revisions may answer otherwise than good and than the failure before the search stops, since the caller may say
+    what their answers are; None: no limit.
     `repeats`: good runs that a revision needs before it counts as good (one bad run is enough for bad).
     `failure_rate`: share of runs of `bad` that failed. `budget`: runs at most. `deadline`: `time.monotonic()`.
     """
@@ -69,7 +72,7 @@ def bisect(
         runner,
         ranking,
         (good, bad),
-        limits=_Limits(max(1, repeats), budget, failure_rate, deadline),
+        limits=_Limits(max(1, repeats), budget, failure_rate, deadline, patience),
         watch=watch,
         known=known or {},
     )
@@ -84,9 +87,12 @@ class _Limits:
     budget: int
     failure_rate: float
     deadline: float | None
+    patience: int | None = None
 
-    def reached(self, runs: int) -> str:
+    def reached(self, runs: int, otherwise: int) -> str:
         """Which limit is reached, in words; empty while none is."""
+        if self.patience is not None and otherwise >= self.patience:
+            return "the revisions between them answer neither as good does nor as the failure was captured"
         if runs >= self.budget:
             return f"the budget of {self.budget} runs is used up"
         late = self.deadline is not None and time.monotonic() >= self.deadline
@@ -128,7 +134,7 @@ class _Search:
         if fork:
             return fork
         while self.transition() is None:
-            limit = self.limits.reached(self.trials.runs)
+            limit = self.limits.reached(self.trials.runs, len(self.trials.otherwise))
             if limit:
                 return self._left(limit)
             following = self._following()

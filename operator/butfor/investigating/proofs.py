@@ -26,6 +26,7 @@ from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, wit
 from butfor.reproducing import files as repro_files
 from butfor.verifying import Verifier, plain_test
 
+PATIENCE = 3
 SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
 SHARE_OF_SEARCH = 0.85
@@ -51,9 +52,10 @@ class Trial:
         runner = self.reproduce()
         if runner is None or self.is_configuration():
             return
-        culprit = self.bisect(runner)
-        if culprit is None and (wider := self.wider(runner)) is not None:
-            runner, culprit = wider, self.bisect(wider)
+        culprit = self.bisect(runner, patience=PATIENCE)
+        if culprit is None and self.findings.bisected and self.findings.bisected.otherwise:
+            runner = self.wider(runner) or runner
+            culprit = self.bisect(runner)
         if culprit is None:
             return
         proof = self.claims(runner, culprit)
@@ -139,8 +141,8 @@ class Trial:
             )
         self.findings.analysis = self.analysis = outcomes.marked(self.analysis, every, suspects)
 
-    def bisect(self, runner: LocalRunner) -> str | None:
-        """The culprit, or None."""
+    def bisect(self, runner: LocalRunner, *, patience: int | None = None) -> str | None:
+        """The culprit, or None; given up after so many revisions that answer in neither way."""
         history, rate, before = self.history, self._failure_rate(), self.findings.bisected
         known = {sha: seen for sha, seen in before.verdicts.items() if seen != "unknown"} if before else {}
         with self.clock.stage("bisect"):
@@ -149,6 +151,7 @@ class Trial:
                 failure_rate=rate,
                 repeats=1 if rate >= 1 else min(outcomes.MOST_REPEATS, outcomes.repeats_for(rate)),
                 deadline=self._deadline(SHARE_OF_BISECTION), watch=self.clock.progress.note, known=known,
+                patience=patience,
             )  # fmt: skip
         self.findings.bisected = together(before, found)
         return found.culprit

@@ -20,7 +20,9 @@ from butfor.ports.worktrees import Worktrees
 
 KEPT_TREES = 8
 Sent = TypeVar("Sent", PlannedRequest, StubAnswer)
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S, SHORTEST_START_S = 60.0, 10.0
+ENOUGH_STARTS, START_SLACK = 6, 10.0
+"""After so many starts a service that takes START_SLACK times the longest of them is taken not to start."""
 GOOD = "good"
 """The label of a tree that runs with `good_environment`, where good and bad differ in configuration."""
 
@@ -39,6 +41,14 @@ class Workshop:
     worktrees: dict[Path, Worktrees] = field(default_factory=dict)
     kept: OrderedDict[str, tuple[PlannedService, Worktrees]] = field(default_factory=OrderedDict)
     made: int = 0
+    starts: list[float] = field(default_factory=list)
+    """Seconds that each start took until everything was ready."""
+
+    def start_timeout(self) -> float:
+        """Return seconds to wait for a start, from how long the starts seen so far took."""
+        if len(self.starts) < ENOUGH_STARTS:
+            return START_TIMEOUT_S
+        return min(START_TIMEOUT_S, max(SHORTEST_START_S, START_SLACK * max(self.starts)))
 
     def planned(self, service: ServiceDescription, tree: Tree) -> PlannedService:
         """Return the service at the tree; raises InconclusiveError where its setup fails there."""
@@ -93,7 +103,8 @@ def assemble(
     stubs = {name: [once(one) for one in answers] for name, answers in _stubs(parts, requests).items()}
     return Plan(
         services=planned, requests=[once(one) for one in requests], stubs=stubs, concurrency=parts.concurrency,
-        repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s, start_timeout_s=START_TIMEOUT_S,
+        repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s,
+        start_timeout_s=workshop.start_timeout(),
     )  # fmt: skip
 
 

@@ -88,7 +88,10 @@ class LocalRunner:
             self.services, self.parts, tree, self.workshop, self.suspects, healthy=healthy,
             deadline_s=deadline(self.parts, len(self.services)),
         )  # fmt: skip
-        return plan, play(plan, sandbox=self.workshop.bench.sandbox, folder=folder)
+        observation = play(plan, sandbox=self.workshop.bench.sandbox, folder=folder)
+        if observation.started:
+            self.workshop.starts.append(observation.start_seconds)
+        return plan, observation
 
     def judged(self, observation: Observation, plan: Plan) -> RunOutcome:
         """Judge what a play saw."""
