@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any
 
-from butfor_inject import logs, raising, recorders, settings
+from butfor_inject import logs, publishing, raising, recorders, settings
 from butfor_inject.boundaries import attempt
 from butfor_inject.importing import Hooks
 
@@ -31,6 +31,7 @@ def _activate() -> bool:
         process.hooks.append("sys.monitoring:RAISE")
     hooks = Hooks(process.hooks.append)
     _hook_all(hooks)
+    attempt("publishing", publishing.start, found, hooks, process.hooks.append)
     sys.meta_path.insert(0, hooks)
     logs.watch_main()
     os.register_at_fork(after_in_child=recorder.forked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from butfor_inject import tracers
+from butfor_inject import publishing, tracers
 from butfor_inject.aiohttp_servers import take
 from butfor_inject.boundaries import attempt
 from butfor_inject.calls import Call
@@ -19,11 +19,14 @@ def client(module: Any) -> None:
         call = attempt("aiohttp client", _begin, self, method, str_or_url, named)
         if call is None:
             return await original(self, method, str_or_url, **named)
+        shown = publishing.show(call.ids)
         try:
             response = await original(self, method, str_or_url, **named)
         except BaseException as error:
             call.failed(error)
             raise
+        finally:
+            publishing.restore(shown)
         attempt("aiohttp client", _answered, call, response)
         return response
 

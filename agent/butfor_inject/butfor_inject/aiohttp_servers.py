@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from butfor_inject import publishing
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import copied, current, task_now
 from butfor_inject.exchanges import Exchange
@@ -81,6 +82,8 @@ def _handling(original: Any) -> Any:
         if exchange is None or exchange.finished:
             return await original(self, *arguments, **named)
         exchange.task = task_now() or exchange.task
+        # not where the request begins: that is in the connection's own context, which outlives it
+        shown = publishing.show(exchange.ids)
         try:
             return await original(self, *arguments, **named)
         except BaseException as error:
@@ -88,6 +91,7 @@ def _handling(original: Any) -> Any:
             raise
         finally:
             attempt("aiohttp", _end, exchange)
+            publishing.restore(shown)
 
     return copied(_handle_request, original)
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from butfor_inject.boundaries import attempt
-from butfor_inject.contexts import current, task_now
+from butfor_inject.contexts import enter, leave, task_now
 from butfor_inject.exchanges import Exchange
 from butfor_inject.recorders import recorder
 
@@ -26,7 +26,7 @@ class AsgiApplication:
         exchange = attempt("asgi", _begin, scope) if scope.get("type") == "http" else None
         if exchange is None:
             return await self._application(scope, receive, send)
-        token = current.set(exchange)
+        entered = enter(exchange)
         try:
             return await self._application(scope, _receiving(exchange, receive), _sending(exchange, receive, send))
         except BaseException as error:
@@ -34,7 +34,7 @@ class AsgiApplication:
             raise
         finally:
             recorder().end(exchange)
-            attempt("asgi", current.reset, token)
+            attempt("asgi", leave, entered)
 
 
 def wrapped(application: Any) -> Any:

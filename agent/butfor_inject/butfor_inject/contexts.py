@@ -8,6 +8,8 @@ from _thread import get_ident
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Callable
 
+from butfor_inject import publishing
+
 if TYPE_CHECKING:
     from butfor_inject.exchanges import Exchange
 
@@ -37,9 +39,24 @@ def new_id(size: int) -> str:
     return os.urandom(size).hex()
 
 
+def enter(exchange: Exchange) -> tuple[Any, Any]:
+    """From now on this context serves the request; what it returns is for `leave`."""
+    return current.set(exchange), publishing.show(exchange.ids)
+
+
+def leave(entered: tuple[Any, Any]) -> None:
+    """The context serves what it did before; nothing where it is another context than the one that was entered."""
+    token, before = entered
+    try:
+        current.reset(token)
+    except ValueError:
+        current.set(None)
+    publishing.restore(before)
+
+
 def carried(exchange: Exchange, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Any:
     """Run `function` in this thread on behalf of `exchange`."""
-    token = current.set(exchange)
+    token, shown = current.set(exchange), publishing.show_if_none(exchange.ids)
     number = thread_number()
     exchange.threads.add(number)
     try:
@@ -47,6 +64,7 @@ def carried(exchange: Exchange, function: Callable[..., Any], /, *arguments: Any
     finally:
         exchange.threads.discard(number)
         current.reset(token)
+        publishing.restore(shown)
 
 
 def hook_executors(module: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from butfor_inject import publishing
 from butfor_inject.boundaries import attempt
 from butfor_inject.calls import Call
 from butfor_inject.contexts import copied
@@ -41,11 +42,14 @@ def _sync(original: Any, stream: Any) -> Any:
         call = attempt("httpx", _begin, request)
         if call is None:
             return original(self, request)
+        shown = publishing.show(call.ids)
         try:
             response = original(self, request)
         except BaseException as error:
             call.failed(error)
             raise
+        finally:
+            publishing.restore(shown)
         attempt("httpx", _answered, call, response)
         response.stream = stream(response.stream, call)
         return response
@@ -58,11 +62,14 @@ def _async(original: Any, stream: Any) -> Any:
         call = attempt("httpx", _begin, request)
         if call is None:
             return await original(self, request)
+        shown = publishing.show(call.ids)
         try:
             response = await original(self, request)
         except BaseException as error:
             call.failed(error)
             raise
+        finally:
+            publishing.restore(shown)
         attempt("httpx", _answered, call, response)
         response.stream = stream(response.stream, call)
         return response
@@ -78,13 +85,20 @@ def _stream_class(base: Any) -> Any:
             self._stream, self._call = stream, call
 
         def __iter__(self) -> Any:
-            try:
-                for piece in self._stream:
-                    attempt("httpx", self._call.answer.add, piece)
-                    yield piece
-            except Exception as error:
-                self._call.failed(error)
-                raise
+            pieces = iter(self._stream)
+            while True:
+                shown = publishing.show(self._call.ids)
+                try:
+                    piece = next(pieces)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    self._call.failed(error)
+                    raise
+                finally:
+                    publishing.restore(shown)
+                attempt("httpx", self._call.answer.add, piece)
+                yield piece
 
         def close(self) -> None:
             self._stream.close()
@@ -101,13 +115,20 @@ def _async_stream_class(base: Any) -> Any:
             self._stream, self._call = stream, call
 
         async def __aiter__(self) -> Any:
-            try:
-                async for piece in self._stream:
-                    attempt("httpx", self._call.answer.add, piece)
-                    yield piece
-            except Exception as error:
-                self._call.failed(error)
-                raise
+            pieces = self._stream.__aiter__()
+            while True:
+                shown = publishing.show(self._call.ids)
+                try:
+                    piece = await pieces.__anext__()
+                except StopAsyncIteration:
+                    return
+                except Exception as error:
+                    self._call.failed(error)
+                    raise
+                finally:
+                    publishing.restore(shown)
+                attempt("httpx", self._call.answer.add, piece)
+                yield piece
 
         async def aclose(self) -> None:
             await self._stream.aclose()

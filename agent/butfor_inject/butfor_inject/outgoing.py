@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from butfor_inject import publishing
 from butfor_inject.boundaries import attempt
 from butfor_inject.calls import Call, unchunked
 from butfor_inject.contexts import copied
@@ -27,11 +28,16 @@ def _around(owner: Any, name: str, before: Any, then: Any) -> None:
 
     def method(self: Any, *arguments: Any, **named: Any) -> Any:
         attempt(name, before, self, *arguments)
+        call = _call(self)
+        shown = publishing.show(call.ids) if call is not None else None
         try:
             result = original(self, *arguments, **named)
         except BaseException as error:
             attempt(name, _failed, self, error)
             raise
+        finally:
+            if call is not None:
+                publishing.restore(shown)
         attempt(name, then, self, result)
         return result
 
@@ -125,6 +131,7 @@ def _reading(owner: Any, name: str) -> None:
         if call is None or self.__dict__.get("_butfor_busy"):
             return original(self, *arguments, **named)
         self._butfor_busy = True
+        shown = publishing.show(call.ids)
         try:
             result = original(self, *arguments, **named)
         except BaseException as error:
@@ -132,6 +139,7 @@ def _reading(owner: Any, name: str) -> None:
             raise
         finally:
             self._butfor_busy = False
+            publishing.restore(shown)
         if name != "peek":
             attempt(name, _took, call, result, arguments)
         if self.isclosed():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import Any
 
-from butfor_inject import raising, records, tracers
+from butfor_inject import publishing, raising, records, tracers
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import current
 from butfor_inject.exchanges import Exchange, Headers
@@ -79,6 +79,7 @@ class Recorder:
         attempt("fork", self.sampler.forked)
         attempt("fork", self.process.forked)
         current.set(None)
+        publishing.restore(None)
 
 
 _recorder: Recorder | None = None

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from butfor_inject.boundaries import attempt
-from butfor_inject.contexts import copied, current, task_now
+from butfor_inject.contexts import copied, current, enter, leave, task_now
 from butfor_inject.exchanges import Exchange
 from butfor_inject.recorders import recorder
 
@@ -29,7 +29,7 @@ def _watch(protocol: Any) -> None:
         exchange = attempt("sanic", _begin, request)
         if exchange is None:
             return await handler(request, *arguments, **named)
-        token = current.set(exchange)
+        entered = enter(exchange)
         try:
             return await handler(request, *arguments, **named)
         except BaseException as error:
@@ -37,7 +37,7 @@ def _watch(protocol: Any) -> None:
             raise
         finally:
             attempt("sanic", _end, exchange, request)
-            current.reset(token)
+            leave(entered)
 
     protocol.request_handler = handle
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from butfor_inject.boundaries import attempt
-from butfor_inject.contexts import copied, current, task_now
+from butfor_inject.contexts import copied, current, enter, leave, task_now
 from butfor_inject.exchanges import Exchange
 from butfor_inject.recorders import recorder
 
@@ -32,7 +32,7 @@ class _Delegate:
         return getattr(self._delegate, name)
 
     def _run(self, name: str, *arguments: Any) -> Any:
-        token = current.set(self._exchange)
+        entered = enter(self._exchange) if self._exchange is not None else None
         try:
             return getattr(self._delegate, name)(*arguments)
         except Exception as error:
@@ -41,7 +41,8 @@ class _Delegate:
                 recorder().end(self._exchange)
             raise
         finally:
-            current.reset(token)
+            if entered is not None:
+                leave(entered)
 
     def headers_received(self, start_line: Any, headers: Any) -> Any:
         """The request begins."""

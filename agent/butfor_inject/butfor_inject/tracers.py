@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from butfor_inject import contexts, recorders
+from butfor_inject import contexts, publishing, recorders
+from butfor_inject.boundaries import attempt
 
 _watched: Any = None
 """The tracer provider that our processor listens to."""
@@ -70,3 +71,34 @@ class _Listener:
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the processor's interface
         """Nothing is buffered."""
         return True
+
+
+def hook_context(module: Any) -> None:
+    """opentelemetry.context.contextvars_context: readers in the kernel are shown the span of the current context."""
+    runtime = module.ContextVarsRuntimeContext
+    attach, detach = runtime.attach, runtime.detach
+
+    def attached(self: Any, context: Any) -> Any:
+        token = attach(self, context)
+        attempt("publishing", _publish, context)
+        return token
+
+    def detached(self: Any, token: Any) -> None:
+        try:
+            detach(self, token)
+        finally:
+            attempt("publishing", _publish, self.get_current())
+
+    runtime.attach = contexts.copied(attached, attach)
+    runtime.detach = contexts.copied(detached, detach)
+
+
+def _publish(context: Any) -> None:
+    """A span that another process began is not ours to work for: then it is the request's own."""
+    module = sys.modules.get("opentelemetry.trace")
+    found = module.get_current_span(context).get_span_context() if module is not None else None
+    if found is not None and found.is_valid and not found.is_remote:
+        publishing.restore(found.trace_id.to_bytes(16, "big") + found.span_id.to_bytes(8, "big"))
+        return
+    exchange = contexts.current.get()
+    publishing.restore(None if exchange is None or exchange.finished else bytes.fromhex("".join(exchange.ids)))

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from butfor_inject import inputs
 from butfor_inject.boundaries import attempt
-from butfor_inject.contexts import current
+from butfor_inject.contexts import enter, leave
 from butfor_inject.exchanges import Exchange
 from butfor_inject.recorders import recorder
 
@@ -33,7 +33,7 @@ class WsgiApplication:
         exchange = attempt("wsgi", _begin, environ)
         if exchange is None:
             return self._application(environ, start_response)
-        token = current.set(exchange)
+        token = enter(exchange)
         if environ.get("wsgi.input") is not None:
             environ["wsgi.input"] = inputs.watched(environ["wsgi.input"], exchange)
         try:
@@ -244,11 +244,4 @@ def _escaped(exchange: Exchange, error: BaseException) -> None:
 
 def _finish(exchange: Exchange, token: Any) -> None:
     recorder().end(exchange)
-    attempt("wsgi", _restore, token)
-
-
-def _restore(token: Any) -> None:
-    try:
-        current.reset(token)
-    except ValueError:  # closed in another context than it began in
-        current.set(None)
+    attempt("wsgi", leave, token)

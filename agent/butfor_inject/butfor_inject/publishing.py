@@ -1,0 +1,94 @@
+"""Shows readers in the kernel which span this thread works for, where the writer (`butfor_context`) was given.
+
+`BUTFOR_CONTEXT` names the folder from which this interpreter can load it; without it everything here does nothing.
+
+    before = show(ids)
+    try: ...
+    finally: restore(before)
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Callable, Tuple
+
+from butfor_inject.boundaries import note
+
+if TYPE_CHECKING:
+    from butfor_inject.importing import Hooks
+    from butfor_inject.settings import Settings
+
+Ids = Tuple[str, str]
+_NAME = "butfor_context"
+_activate: Callable[[Any], Any] | None = None
+_shown: Callable[[], Any] | None = None
+
+
+def show(ids: Ids) -> Any:
+    """From now on this context works for the span; returns what it worked for before."""
+    if _activate is None:
+        return None
+    try:
+        return _activate(bytes.fromhex(ids[0] + ids[1]))
+    except (ValueError, TypeError) as error:
+        note("publishing", error)
+        return None
+
+
+def show_if_none(ids: Ids) -> Any:
+    """As `show`, but a span that was carried here already stays."""
+    before = None if _shown is None else _shown()
+    return before if before is not None else show(ids)
+
+
+def restore(before: Any) -> None:
+    """What `show` returned, or 24 bytes or None, is shown again."""
+    if _activate is not None:
+        _activate(before)
+
+
+def start(settings: Settings, hooks: Hooks, hooked: Callable[[str], None]) -> None:
+    """Load the writer and publish who this process is; follow event loops and the tracer once they are loaded."""
+    global _activate, _shown
+    if not settings.context:
+        return
+    writer = _loaded(settings.context)
+    resource = {"service.name": settings.service, "vcs.ref.head.revision": settings.revision}
+    known = {key: value for key, value in resource.items() if value}
+
+    def following(_module: Any) -> None:
+        writer.install()
+        writer.publish(known)
+
+    following(None)
+    _activate, _shown = writer.activate, writer.shown
+    for name in ("uvloop", "greenlet"):
+        hooks.add(name, following)
+    hooks.add("opentelemetry.context.contextvars_context", _late_tracer)
+    hooked(f"{_NAME}:{','.join(writer.coverage())}")
+
+
+def _late_tracer(module: Any) -> None:
+    from butfor_inject import tracers
+
+    tracers.hook_context(module)
+
+
+def _loaded(folder: str) -> Any:
+    """The writer from its own files, never through sys.path, which stays what it is without us."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    package = os.path.join(folder, _NAME)
+    spec = spec_from_file_location(_NAME, os.path.join(package, "__init__.py"), submodule_search_locations=[package])
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{package} holds no writer")
+    module = module_from_spec(spec)
+    sys.modules[_NAME] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        for name in [name for name in sys.modules if name.partition(".")[0] == _NAME]:
+            del sys.modules[name]
+        raise
+    return module
