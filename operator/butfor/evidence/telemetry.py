@@ -8,6 +8,7 @@ import pyarrow as pa
 
 import butfor.evidence.arrows  # noqa: F401  (whoever handles telemetry does without pandas)
 from butfor.evidence.bundles import Bundle, Loss
+from butfor.evidence.kernels import KERNEL, PROCESSES, STACKS
 from butfor.evidence.requests import Payload
 
 ATTRIBUTES = pa.map_(pa.string(), pa.string())
@@ -53,10 +54,16 @@ LOGS = pa.schema(
 
 @dataclass(frozen=True)
 class Telemetry:
-    """What ingest hands on. `payloads` are in time order; `payload_path(hash)` is `bundle.path/payloads/hash`."""
+    """What ingest hands on. `payloads` are in time order; `payload_path(hash)` is `bundle.path/payloads/hash`.
+
+    `kernel`, `processes` and `stacks` are empty where the kernel was not watched.
+    """
 
     bundle: Bundle
     spans: pa.Table
     logs: pa.Table
     payloads: list[Payload] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
+    kernel: pa.Table = field(default_factory=KERNEL.empty_table)
+    processes: pa.Table = field(default_factory=PROCESSES.empty_table)
+    stacks: pa.Table = field(default_factory=STACKS.empty_table)

@@ -8,6 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 from butfor.evidence._base import Frozen
+from butfor.evidence.kernels import JOINED, JoinSummary
 from butfor.evidence.predicates import FailurePredicate, Frame
 from butfor.evidence.telemetry import Telemetry
 
@@ -20,6 +21,8 @@ FindingKind = Literal[
     "unfinished",
     "cycle",
     "clock_skew",
+    "unknown_span",
+    "stale_context",
 ]
 
 
@@ -34,7 +37,8 @@ class Finding(Frozen):
 class ExceptionSeen(Frozen):
     """One exception bound to a span: its chain's innermost member first in `types`.
 
-    `source` is who saw it: `span_event`, `log`, `injected` (raised in the process, swallowed by a framework).
+    `source` is who saw it: `span_event`, `log`, `injected` (raised in the process, swallowed by a framework),
+    `uprobe` (raised in the process, seen from outside: no type, no message).
     `frames` are outermost first, as Python prints them.
     """
 
@@ -95,3 +99,6 @@ class Timelines:
     """Why there is no predicate, or what weakens it."""
     rivals: list[int] = field(default_factory=list)
     """Requests (indices) that show the symptom as well as `failing`, but in another way or elsewhere."""
+    joined: pa.Table = field(default_factory=JOINED.empty_table)
+    """Which spans the kernel's events belong to (`evidence.kernels.JOINED`)."""
+    join: JoinSummary = field(default_factory=JoinSummary)

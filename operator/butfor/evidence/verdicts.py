@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from butfor.evidence._base import Frozen
 from butfor.evidence.graphs import Divergence, Slice
+from butfor.evidence.kernels import JoinSummary
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.suspects import FunctionRef, Suspect
 
@@ -81,14 +82,6 @@ class CaptureSummary(Frozen):
 
     mode: Literal["live", "recorded"] = "live"
     bpf: str = "not captured"
-
-
-class JoinSummary(Frozen):
-    """Kernel events joined exactly, by inference, or not at all."""
-
-    exact: int = 0
-    inferred: int = 0
-    unattributed: int = 0
 
 
 class Population(Frozen):

@@ -14,6 +14,7 @@ from butfor.errors import UserError
 from butfor.evidence.bundles import Bundle
 from butfor.evidence.telemetry import LOGS, SPANS, Telemetry
 from butfor.ingesting.attributes import MalformedError, items
+from butfor.ingesting.kernels import read_kernel
 from butfor.ingesting.losses import Losses
 from butfor.ingesting.payloads import read_payloads
 from butfor.ingesting.records import Resource, log_row, resource_of, span_row
@@ -43,8 +44,10 @@ def read(bundle: Bundle) -> Telemetry:
     payloads = read_payloads(bundle.path / "payloads", losses)
     if not seen and not payloads and losses.counted:
         raise UserError(f"nothing in {bundle.path} is OTLP/JSON: {losses.summary()}; give a folder of OTLP lines")
+    kernel, processes, stacks = read_kernel(bundle.path, losses)
     recorded = bundle.manifest.losses if bundle.manifest else []
-    return Telemetry(bundle, spans.table(), logs.table(), payloads, [*recorded, *losses.listed()])
+    found = [*recorded, *losses.listed()]
+    return Telemetry(bundle, spans.table(), logs.table(), payloads, found, kernel, processes, stacks)
 
 
 class Columns:

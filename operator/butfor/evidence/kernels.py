@@ -1,0 +1,104 @@
+"""What the kernel saw, as Arrow tables: events, the processes they are of, stacks, and the spans they are joined to.
+
+Texts that repeat are dictionary encoded: ten million events share a few thousand of them. No I/O here.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+import butfor.evidence.arrows  # noqa: F401  (whoever handles these tables does without pandas)
+from butfor.evidence._base import Frozen
+
+TEXT = pa.dictionary(pa.int32(), pa.string())
+
+KERNEL = pa.schema(
+    [
+        ("time_ns", pa.int64()),  # Unix nanoseconds, at the end of what happened
+        ("duration_ns", pa.int64()),  # 0: it has none, or it is not known
+        ("kind", TEXT),  # connect, open, wait, off_cpu, exit, signal, exception, ...
+        ("call", TEXT),  # the system call, empty where it was none
+        ("value", pa.int64()),  # return value, signal, TCP state, wait status of an exit
+        ("errno", TEXT),  # ECONNREFUSED, empty where the call did not fail
+        ("failure", pa.bool_()),  # design.md, failure event
+        ("cpu", pa.int32()),
+        ("pid", pa.int64()),  # the host's ids
+        ("tid", pa.int64()),
+        ("inner_pid", pa.int64()),  # in the process's own pid namespace, 0 where not known
+        ("inner_tid", pa.int64()),
+        ("started_ns", pa.int64()),  # CLOCK_BOOTTIME; tells a reused pid apart
+        ("cgroup", pa.uint64()),
+        ("comm", TEXT),
+        ("descriptor", pa.int32()),
+        ("path", TEXT),
+        ("path_cut", pa.bool_()),
+        ("family", TEXT),  # inet, inet6, unix
+        ("socket", pa.uint64()),  # identity within the capture, 0 for none
+        ("local", TEXT),  # address:port
+        ("remote", TEXT),
+        ("file", TEXT),  # of the frame of an exception, as with line and function
+        ("line", pa.int32()),
+        ("function", TEXT),
+        ("argument_0", pa.uint64()),
+        ("argument_1", pa.uint64()),
+        ("user_stack", pa.int32()),  # key of STACKS together with the pid, negative for none
+        ("kernel_stack", pa.int32()),
+        ("trace_id", TEXT),  # hex, empty where the kernel read none
+        ("span_id", TEXT),
+        ("join", TEXT),  # thread: the running thread's record; socket: last stored for it; none
+        ("miss", TEXT),  # why the thread's record was not read; `null`: no span was active
+    ]
+)
+"""One row per event, in the order of `kernel.arrow`; evidence id `kernel:<row>`."""
+
+PROCESSES = pa.schema(
+    [
+        ("pid", pa.int64()),
+        ("inner_pid", pa.int64()),
+        ("parent", pa.int64()),
+        ("started_ns", pa.int64()),
+        ("executable", pa.string()),
+        ("service", pa.string()),
+        ("container", pa.string()),
+        ("context", pa.string()),  # how its span context is found, or why not
+        ("exit_ns", pa.int64()),  # Unix nanoseconds; null while it runs
+        ("exit_code", pa.int32()),
+        ("exit_signal", pa.int32()),
+    ]
+)
+
+STACKS = pa.schema(
+    [
+        ("pid", pa.int64()),
+        ("stack", pa.int32()),
+        ("frames", pa.list_(pa.struct([("module", pa.string()), ("offset", pa.uint64())]))),
+    ]
+)
+"""Frames innermost first; `offset` is that in the module's file."""
+
+JOIN_SOURCES = ("thread", "socket", "timeline", "connection", "window")
+"""Best first: the thread's record read at the event; the record last stored for its socket; the thread's own spans
+at that moment; the connection's client span; the spans that were open in the process."""
+
+JOINED = pa.schema(
+    [
+        ("event", pa.int64()),  # row of KERNEL
+        ("span", TEXT),  # `trace/span`
+        ("join_source", TEXT),
+        ("confidence", pa.float32()),  # 1: exact; a window's candidates share what there is
+    ]
+)
+"""Several rows of one event are candidates of which one is right. Ordered by event, then confidence."""
+
+
+class JoinSummary(Frozen):
+    """The kernel's events by how they were joined to spans.
+
+    `exact`: the thread's record said it. `inferred`: with less than certainty. `outside`: no span was open in the
+    process. `unattributed`: spans were open, and which of them it was cannot be said.
+    """
+
+    exact: int = 0
+    inferred: int = 0
+    unattributed: int = 0
+    outside: int = 0
