@@ -22,6 +22,7 @@ from butfor.patching.ddmin import ddmin
 from butfor.reproducing import Reproduced
 from butfor.reproducing.assembling import GOOD
 from butfor.reproducing.interventions import Knob, Panel, downstreams, limits, variables
+from butfor.slicing import settle
 
 REPEATS, MOST_REPEATS = 3, 20
 MISSED = 0.01
@@ -135,20 +136,19 @@ def marked(analysis: Analysis, interventions: list[Intervention], suspects: froz
 
     `suspects`: services whose code at good was seen to fail as well, so that no commit of theirs is to blame.
     """
-    predictions = [_marked(one, interventions, suspects) for one in analysis.cut.predictions]
-    return replace(analysis, cut=analysis.cut.model_copy(update={"predictions": predictions}))
+    healed = {one.node: _healed(one, interventions, suspects) for one in analysis.cut.predictions}
+    return replace(analysis, cut=settle(analysis.cut, healed))
 
 
-def _marked(prediction: Prediction, interventions: list[Intervention], suspects: frozenset[str]) -> Prediction:
-    confirmed = prediction.confirmed
-    if prediction.outcome == "CodeChange" and prediction.node in {f"code_change:{name}" for name in suspects}:
-        confirmed = False
+def _healed(prediction: Prediction, interventions: list[Intervention], suspects: frozenset[str]) -> bool | None:
+    """Whether setting a node to its healthy value healed; None where these runs do not tell."""
     done = next((one for one in interventions if one.kind == prediction.outcome), None)
     if done is not None and done.healed is False:
-        confirmed = False
-    elif done is not None and done.healed and any(_names(prediction.node, part) for part in done.parts):
-        confirmed = True
-    return prediction.model_copy(update={"confirmed": confirmed})
+        return False
+    if done is not None and done.healed and any(_names(prediction.node, part) for part in done.parts):
+        return True
+    ruled_out = prediction.outcome == "CodeChange" and prediction.node in {f"code_change:{name}" for name in suspects}
+    return False if ruled_out else None
 
 
 def _names(node: str, part: str) -> bool:
