@@ -15,11 +15,13 @@ from typing import Literal
 import zstandard
 
 from butfor.capturing.facts import Facts
+from butfor.capturing.kernels import KernelPart
 from butfor.capturing.losses import Losses
 from butfor.capturing.redactions import Redactor
 from butfor.capturing.spools import Document, Limits, Spool, spans_of
 from butfor.errors import InfrastructureError, UserError
 from butfor.evidence.bundles import CapturedService, Loss, Manifest
+from butfor.evidence.recordings import KERNEL_FILES, KernelRecording
 from butfor.evidence.requests import Payload
 
 Privacy = Literal["redacted", "local"]
@@ -41,19 +43,20 @@ def write_bundle(
     extra: dict[str, str] | None = None,
     limits: Limits | None = None,
     left_out: frozenset[str] = frozenset(),
+    kernel: KernelRecording | None = None,
 ) -> Path:
     """Merge a spool into a bundle and return `out`; a name that ends in `.tar.zst` gives one file.
 
     `redacted` without a redactor gets one with a fresh key and an empty allowlist. `extra` are further files by
-    name, `left_out` traces of our own requests. An earlier bundle at `out` is replaced; anything else there is a
-    UserError.
+    name, `left_out` traces of our own requests, `kernel` what the agent recorded meanwhile. An earlier bundle at `out`
+    is replaced; anything else there is a UserError.
     """
     check_place(out)
     chosen = redactor or (Redactor() if privacy == "redacted" else None)
     expires = end_ns + LOCAL_TTL_NS if privacy == "local" else None
     manifest = Manifest(start_ns=start_ns, end_ns=end_ns, privacy=privacy, notes=notes or [], expires_ns=expires)
     with _temporary(out) as folder:
-        writing = _Writing(Spool(spool, Losses(losses), limits, left_out), folder, services, chosen)
+        writing = _Writing(Spool(spool, Losses(losses), limits, left_out), folder, services, chosen, kernel)
         writing.learn()
         manifest = writing.write(manifest)
         (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1) + "\n")
@@ -92,8 +95,12 @@ def remove_expired(folder: Path, now_ns: int) -> list[Path]:
 class _Writing:
     """One bundle being written."""
 
-    def __init__(self, spool: Spool, folder: Path, services: list[CapturedService], redactor: Redactor | None) -> None:
+    def __init__(
+        self, spool: Spool, folder: Path, services: list[CapturedService], redactor: Redactor | None,
+        kernel: KernelRecording | None,
+    ) -> None:  # fmt: skip
         self.spool, self.folder, self.redactor = spool, folder, redactor
+        self.kernel = KernelPart(kernel or KernelRecording(), redactor)
         self.facts = Facts(services, spool.facts("process"))
         self.payloads = spool.payloads()
 
@@ -111,6 +118,7 @@ class _Writing:
                 self.redactor.learn_document(document)
         for service in self.facts.services():
             self.redactor.learn_arguments(service.command)
+        self.kernel.learn()
 
     def write(self, manifest: Manifest) -> Manifest:
         """Write spans, logs, metrics and payloads; returns the manifest with all facts."""
@@ -124,11 +132,20 @@ class _Writing:
         with (self.folder / "payloads" / "index.jsonl").open("w") as index:
             index.writelines(self._payload(p).model_dump_json() + "\n" for p in self.payloads)
         services = [self._service(s) for s in self.facts.services()]
+        missing = self.kernel.write(self.folder)
         notes = [*manifest.notes, *self.facts.notes(), *(self.redactor.notes() if self.redactor else [])]
         notes = [self.redactor.text(n) for n in notes] if self.redactor else notes
-        losses = self.spool.losses.listed()
+        losses = [*self.spool.losses.listed(), *missing]
         nodes = [os.uname().nodename] if manifest.privacy == "local" else []
-        return manifest.model_copy(update={"services": services, "notes": notes, "losses": losses, "nodes": nodes})
+        found = {"services": services, "notes": notes, "losses": losses, "nodes": nodes}
+        return manifest.model_copy(update={**found, **self._watched(manifest)})
+
+    def _watched(self, manifest: Manifest) -> Document:
+        """What the manifest says of the kernel's events."""
+        bpf = self.kernel.bpf(self.folder)
+        if not (self.folder / KERNEL_FILES[0]).exists():
+            return {"bpf": bpf}
+        return {"bpf": bpf, "clocks": {**manifest.clocks, "kernel": self.kernel.clock()}}
 
     def _spans(self) -> Iterator[Document]:
         """Finished spans as they are, then those that were opened and never finished, marked."""

@@ -41,4 +41,5 @@ def capture_play(
         notes=[f"captured from a play; {observation.sandbox}"] if observation.sandbox else ["captured from a play"],
         redactor=redactor,
         left_out=frozenset(observation.probe_traces),
+        kernel=observation.kernel_recording,
     )

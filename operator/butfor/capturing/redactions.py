@@ -8,6 +8,7 @@ dropped, with its length kept and the field named, so that its release can be as
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import os
 import re
 from collections import Counter
@@ -70,6 +71,11 @@ class Redactor:
         self._learn()
         self._arguments(arguments)
 
+    def learn_text(self, text: str) -> None:
+        """Remember the secrets of a text."""
+        self._learn()
+        self._rewriter.rewrite(text)
+
     def payload(
         self, payload: Payload, request: bytes | None, answer: bytes | None
     ) -> tuple[Payload, bytes | None, bytes | None]:
@@ -92,6 +98,19 @@ class Redactor:
         """A text with fakes."""
         self._start()
         return self._rewriter.rewrite(text, in_code=in_code)
+
+    def address(self, endpoint: str) -> str:
+        """`address:port` with another address, the same one each time; those of the machine itself are kept."""
+        self._start()
+        host, _, port = endpoint.rpartition(":")
+        bare = host.strip("[]")
+        try:
+            if ipaddress.ip_address(bare).is_loopback or ipaddress.ip_address(bare).is_unspecified:
+                return endpoint
+        except ValueError:
+            return self._rewriter.rewrite(endpoint)
+        fake = self._rewriter.replace(bare, "peer")
+        return f"[{fake}]:{port}" if host.startswith("[") else f"{fake}:{port}"
 
     def notes(self) -> list[str]:
         """What was replaced and dropped, by name and count; never a value."""

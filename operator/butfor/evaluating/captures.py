@@ -42,7 +42,10 @@ def capture_incident(
             repeat=incident.load.repeat, seed=SEED, case=case, deadline_s=900,
         )  # fmt: skip
         watch(f"{', '.join(one.name for one in services)}: started, and sent the load")
-        observation = play(plan, sandbox=bench.sandbox, folder=folder / "play")
+        observation = play(plan, sandbox=bench.sandbox, folder=folder / "play", kernel=bench.kernel)
+        if not observation.kernel and bench.kernel_reason:
+            recording = observation.kernel_recording.model_copy(update={"reason": bench.kernel_reason})
+            observation = observation.model_copy(update={"kernel_recording": recording})
         _require_start(incident, observation)
         return capture_play(observation, [_seen(one, bench) for one in services], out, privacy="local")
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,10 @@ class Settings:
 def evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, Any]:
     """Capture, investigate and score one incident; an error becomes a row, never an exception."""
     try:
-        return _evaluate(case, settings, progress)
+        if "kernel" in settings.without:
+            return _evaluate(case, settings, progress)
+        with settings.bench.watched() as bench:
+            return _evaluate(case, replace(settings, bench=bench), progress)
     except ButforError as error:
         return failed_row(case.name, str(error))
     finally:

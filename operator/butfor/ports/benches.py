@@ -6,17 +6,19 @@ Shared by capturing an incident, learning what good answers, and every run of a 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from butfor.errors import InconclusiveError
+from butfor.errors import InconclusiveError, InfrastructureError
 from butfor.evidence.plays import PlannedService
 from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.caches import cache_root
 from butfor.ports.environments import Environments
 from butfor.ports.interpreters import minor, of_version
+from butfor.ports.kernels import Kernel
 from butfor.ports.sandboxes import Sandbox, detect
 from butfor.ports.worktrees import Worktrees
 
@@ -31,12 +33,26 @@ class Bench:
     """The interpreter was asked for: it stays, whatever a capture says."""
     ran: Callable[[], None] = lambda: None
     """Told of every run of a tree."""
+    kernel: Kernel | None = None
+    """The agent that watches what runs, where there is one; `kernel_reason` says why there is none."""
+    kernel_reason: str = ""
 
     @classmethod
     def of_this_machine(cls, python: str | None = None) -> Bench:
         """The strongest sandbox that works; environments made with `python` (default: the one that runs this)."""
         sandbox = detect()
         return cls(sandbox, Environments(cache_root(), sandbox, python or sys.executable), python is not None)
+
+    @contextmanager
+    def watched(self, *, exceptions: bool = False) -> Iterator[Bench]:
+        """The same bench with one agent for all its runs, until the context ends; without one where none can be had."""
+        try:
+            kernel = Kernel.start(exceptions=exceptions)
+        except InfrastructureError as error:
+            yield replace(self, kernel_reason=str(error))
+            return
+        with kernel:
+            yield replace(self, kernel=kernel)
 
     def suited(self, captured: str | None) -> tuple[Bench, str]:
         """A bench with the Python that a service was captured under ("cpython 3.12.1 ..."), where there is one here.
