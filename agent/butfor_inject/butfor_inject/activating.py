@@ -67,6 +67,12 @@ LAZY = {
     "outgoing": ("http.client",),
     "httpx_clients": ("httpx._transports.default",),
     "aiohttp_clients": ("aiohttp.client",),
+    "dbapis": ("sqlite3.dbapi2", "pysqlite3.dbapi2", "psycopg2"),
+    "drivers": (
+        "psycopg.cursor", "psycopg._server_cursor", "psycopg.server_cursor", "psycopg.cursor_async",
+        "psycopg._server_cursor_async", "pymysql.cursors", "MySQLdb.cursors", "asyncpg.connection",
+        "asyncpg.prepared_stmt", "aiosqlite.core",
+    ),
     "spawning": ("multiprocessing.spawn",),
 }  # fmt: skip
 """Which of our modules hooks which of theirs. Ours is loaded when theirs is: a service pays for what it uses."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Callable, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Sequence, Tuple
 
 from butfor_inject import contexts, failures
 from butfor_inject.bodies import Body
 from butfor_inject.spools import Spool
+
+if TYPE_CHECKING:
+    from butfor_inject.statements import Statements
 
 Headers = Sequence[Tuple[str, str]]
 EXCEPTIONS_KEPT = 8
@@ -22,15 +25,16 @@ class Exchange:
     """A server span in the making. `ended` is None for a whole answer, else `closed`, `timeout` or `truncated`.
 
     `server_answers`: the server itself answers 500 when the application raises before it answered.
-    `find_route`: asked at the end for the route's template. `trace`: ids that another tracer gave this request.
+    `find_route`: asked at the end for the route's template. `trace`: ids that another tracer gave this request,
+    `foreign`: the client span that it began last. `statements`: what databases were asked.
     """
 
     __slots__ = (
         "answer", "answer_headers", "connection", "done_ns", "ended", "endless", "escaped", "exceptions", "find_route",
-        "finished", "gone",
-        "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port", "prefix", "query", "raised", "raises",
-        "request", "request_headers", "route", "sampled", "samples", "scheme", "server_answers", "span_id",
-        "start_ns", "started", "status", "task", "thread", "threads", "trace", "trace_id", "version",
+        "finished", "foreign", "gone", "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port",
+        "prefix", "query", "raised", "raises", "request", "request_headers", "route", "sampled", "samples", "scheme",
+        "server_answers", "span_id", "start_ns", "started", "statements", "status", "task", "thread", "threads",
+        "trace", "trace_id", "version",
     )  # fmt: skip
 
     def __init__(self, spool: Spool, method: str, target: str, headers: Headers, **facts: Any) -> None:
@@ -69,6 +73,8 @@ class Exchange:
         self.loop: Any = None
         self.connection: Any = None
         self.trace: tuple[str, str] | None = None
+        self.foreign: Any = None
+        self.statements: Statements | None = None
 
     @property
     def ids(self) -> tuple[str, str]:

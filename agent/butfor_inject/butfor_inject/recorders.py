@@ -40,6 +40,8 @@ class Recorder:
     def _flush(self, exchange: Exchange) -> None:
         if exchange.trace is None:
             self.spool.span(records.server_span(exchange, finished=False), opened=True)
+        if exchange.statements is not None:
+            attempt("statements", exchange.statements.write, exchange, self.spool)
 
     def adopt(self, exchange: Exchange, ids: tuple[str, str]) -> None:
         """Another tracer writes this request's server span, under these ids."""
@@ -63,6 +65,8 @@ class Recorder:
         raising.conclude(exchange)
         for described in exchange.exceptions.values():
             self.process.saw(described["butfor.exception.source"])
+        if exchange.statements is not None:
+            attempt("statements", exchange.statements.write, exchange, self.spool)
         self.spool.payload(records.server_payload(exchange, self.settings.service))
         if exchange.trace is None:
             self.spool.span(records.server_span(exchange, finished=True))

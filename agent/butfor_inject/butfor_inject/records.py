@@ -39,7 +39,7 @@ def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
 
 def evidence_span(exchange: Exchange) -> dict[str, Any] | None:
     """Beneath a server span that another tracer writes: what only we saw. None when there is nothing."""
-    if not (exchange.exceptions or exchange.samples or exchange.ended):
+    if not (exchange.exceptions or exchange.samples or exchange.ended or _statements_left_out(exchange)):
         return None
     span = server_span(exchange, finished=True)
     trace_id, parent_id = exchange.ids
@@ -65,7 +65,12 @@ def _facts(exchange: Exchange) -> dict[str, Any]:
         "thread.id": exchange.thread,
         "butfor.ended": exchange.ended,
         "butfor.exceptions_not_described": exchange.more_exceptions or None,
+        "butfor.statements_not_described": _statements_left_out(exchange),
     }
+
+
+def _statements_left_out(exchange: Exchange) -> int | None:
+    return (exchange.statements.more or None) if exchange.statements is not None else None
 
 
 def _error_type(exchange: Exchange) -> str | None:

@@ -40,7 +40,11 @@ class Spool:
 
     def span(self, span: dict[str, Any], *, opened: bool = False) -> None:
         """Append a finished span, or what is known of one that is still open."""
-        body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{members(span)}]}}]'
+        self.spans([members(span)], opened=opened)
+
+    def spans(self, spans: list[str], *, opened: bool = False) -> None:
+        """Append spans that are JSON already, on one line."""
+        body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{",".join(spans)}]}}]'
         line = f'{{"resourceSpans":[{{"resource":{self.resource},"scopeSpans":{body}}}]}}'
         self._line("open" if opened else "spans", line)
 

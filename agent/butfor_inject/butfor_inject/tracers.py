@@ -11,7 +11,7 @@ from butfor_inject.boundaries import attempt
 _watched: Any = None
 """The tracer provider that our processor listens to."""
 
-_SERVER_KIND = "SERVER"
+_SERVER_KIND, _CLIENT_KIND = "SERVER", "CLIENT"
 
 
 def active() -> bool:
@@ -48,14 +48,25 @@ def _ids(context: Any) -> tuple[str, str]:
     return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
+def notes_statement(exchange: Any) -> bool:
+    """Whether another tracer's span of a database statement is open in this request: then ours is not needed."""
+    span = exchange.foreign
+    if span is None or getattr(span, "end_time", 0) is not None:
+        return False
+    return any(key.startswith("db.") for key in list(span.attributes or ()))
+
+
 class _Listener:
     """A span processor (duck-typed): learns which server span belongs to the request being served."""
 
     def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - the processor's interface
         exchange = contexts.current.get()
-        if exchange is None or exchange.trace is not None or exchange.finished:
+        if exchange is None or exchange.finished:
             return
-        if getattr(getattr(span, "kind", None), "name", "") == _SERVER_KIND:
+        kind = getattr(getattr(span, "kind", None), "name", "")
+        if kind == _CLIENT_KIND:
+            exchange.foreign = span
+        elif kind == _SERVER_KIND and exchange.trace is None:
             context = span.get_span_context()
             recorders.recorder().adopt(exchange, _ids(context))
 
