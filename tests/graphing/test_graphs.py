@@ -100,6 +100,12 @@ def test_an_exception_reaches_the_failure_through_its_request(tmp_path):
     assert edges(made, "request:", "failure")
 
 
+def test_a_database_within_the_service_is_no_downstream(tmp_path):
+    made = drawn(broken_page(tmp_path).timelines())
+    assert node(made, "span:").facts["operation"].endswith("/DB/select * from t where id = <*>")
+    assert not kinds(made, "downstream")
+
+
 def test_frames_are_code_with_their_distance_to_the_raising_one(tmp_path):
     made = drawn(broken_page(tmp_path).timelines())
     distance = {n.frame.function: n.facts["distance"] for n in kinds(made, "code")}

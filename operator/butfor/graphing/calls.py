@@ -11,6 +11,7 @@ from butfor.evidence import families
 from butfor.evidence.requests import Payload
 from butfor.graphing.scenes import Scene, Span, Tree, status_of
 
+_EMBEDDED = frozenset({"sqlite", "duckdb", "h2", "h2database", "hsqldb", "derby"})
 _ANSWERED = re.compile(r"[1-5]\d\d|ok")
 
 
@@ -52,9 +53,15 @@ def of_tree(tree: Tree, scene: Scene, payloads: dict[str, int]) -> list[Call]:
     for place in tree.places:
         if place.span.kind == "SERVER":
             below.setdefault(place.span.parent, place.span)
-    clients = [p.span for p in tree.places[1:] if p.span.kind in {"CLIENT", "PRODUCER"}]
+    clients = [p.span for p in tree.places[1:] if p.span.kind in {"CLIENT", "PRODUCER"} and not _embedded(p.span)]
     raised = {e.span: families.family(e.types, e.message) for e in tree.request.exceptions}
     return [_call(span, below.get(span.id), payloads.get(span.id), raised.get(span.id, ""), scene) for span in clients]
+
+
+def _embedded(span: Span) -> bool:
+    """A database that runs within the service is no one else's answer: its failures are the service's own."""
+    at = span.attributes
+    return (at.get("db.system.name") or at.get("db.system") or "") in _EMBEDDED
 
 
 def client_payloads(payloads: Sequence[Payload]) -> dict[str, int]:
