@@ -31,7 +31,7 @@ class Raising:
         self._hooked: set[tuple[int, int]] = set()
         self._layouts: dict[int, pythons.Layout] = {}
         self._unsettled: dict[int, float] = {}
-        self._places: dict[tuple[int, int, int], pythons.Place] = {}
+        self._places: dict[tuple[int, int, int], tuple[bytes, pythons.Place]] = {}
         self.problems: dict[str, str] = {}
 
     def started(self, pid: int) -> None:
@@ -47,12 +47,15 @@ class Raising:
 
     def settle(self) -> None:
         """Look again at those whose interpreter was not mapped yet."""
-        for pid, until in list(self._unsettled.items()):
-            found = pythons.interpreter(pid)
-            if found is not None:
-                self._hook(pid, found)
-            if found is not None or time.monotonic() > until:
-                del self._unsettled[pid]
+        for pid in list(self._unsettled):
+            self._settle(pid)
+
+    def _settle(self, pid: int) -> None:
+        found = pythons.interpreter(pid)
+        if found is not None:
+            self._hook(pid, found)
+        if found is not None or time.monotonic() > self._unsettled[pid]:
+            del self._unsettled[pid]
 
     def _hook(self, pid: int, found: pythons.Interpreter) -> None:
         try:
@@ -74,14 +77,21 @@ class Raising:
         return [found[at] for at in which.ravel().tolist()]
 
     def _place(self, pid: int, code: int, instruction: int) -> pythons.Place:
+        if pid in self._unsettled:  # an exec was read in this very batch, and its exceptions with it
+            self._settle(pid)
+        layout = self._layouts.get(pid)
+        head = pythons.head(pid, layout, code) if layout else b""
+        if layout is None or not head:
+            return _NOWHERE
         key = (pid, code, instruction)
-        if key not in self._places:
-            if len(self._places) >= _MOST_PLACES:
-                self._places.clear()
-            layout = self._layouts.get(pid)
-            found = pythons.place(pid, layout, code, instruction) if layout else None
-            self._places[key] = found or _NOWHERE
-        return self._places[key]
+        known = self._places.get(key)
+        if known is not None and known[0] == head:
+            return known[1]
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        found = pythons.place(pid, layout, code, instruction) or _NOWHERE
+        self._places[key] = (head, found)
+        return found
 
     def close(self) -> None:
         """Detach and free."""

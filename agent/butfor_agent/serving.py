@@ -1,6 +1,6 @@
 """The agent as a process of its own: one JSON command per line on stdin, one answer per line on stdout.
 
-    {"do": "watch", "pid": 1}      watch a process and what it starts
+    {"do": "watch", "pid": 1}      watch a process and what it starts; "service": whose they are unless they say
     {"do": "forget", "pid": 1}
     {"do": "open", "folder": "/f"} write kernel.arrow there from now on
     {"do": "close"}                end it, write stacks.arrow and processes.arrow beside it
@@ -53,7 +53,7 @@ class Server:
             return {"ok": False, "why": f"{type(error).__name__}: {said}"}
 
     def _watch(self, command: dict[str, Any]) -> dict[str, Any]:
-        self._session.watch(int(command["pid"]))
+        self._session.watch(int(command["pid"]), str(command.get("service", "")))
         return {}
 
     def _forget(self, command: dict[str, Any]) -> dict[str, Any]:

@@ -128,12 +128,21 @@ class Session:
         self.status.probes["exceptions"] = "attached"
         return found
 
-    def watch(self, pid: int) -> None:
-        """Watch a process and all that it will start. Its threads and children of before are added too."""
+    def watch(self, pid: int, service: str = "") -> None:
+        """Watch a process and all that it will start. Its threads and children of before are added too.
+
+        `service` is whose they are, where they do not say themselves. Raises BpfError where there is no such process.
+        """
         for one in [pid, *_descendants(pid)]:
             self._shared["targets"].update(struct.pack("=I", one), struct.pack("=I", 1))
+            if not Path(f"/proc/{one}").exists():
+                self.forget(one)  # nobody will tell of its end
+                if one == pid:
+                    raise BpfError(f"there is no process {pid}: it may have ended just now")
+                continue
             with self._lock:
-                self._see(one, one, 0)
+                known = self._see(one, one, 0)
+                known.service = known.service or service
                 self._resolve(one, quiet=True)
 
     def forget(self, pid: int) -> None:

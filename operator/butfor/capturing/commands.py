@@ -126,6 +126,15 @@ def shebang(path: Path) -> list[str] | None:
     return words if words and _PYTHON.match(Path(words[0]).name) else None
 
 
+def python_of(argv: list[str]) -> str | None:
+    """The interpreter that a command starts with, where that can be told."""
+    real = shutil.which(argv[0]) if argv else None
+    if real is None:
+        return None
+    found = [real] if _PYTHON.match(Path(real).name) else shebang(Path(real))
+    return found[0] if found and Path(found[0]).is_file() else None
+
+
 def inject_package() -> Path:
     """The folder of `butfor_inject`."""
     found = find_spec("butfor_inject")

@@ -14,11 +14,13 @@ from typing import Protocol
 import yaml
 
 from butfor.capturing import commands
+from butfor.capturing.attaching import Attached
 from butfor.capturing.bundles import Privacy, write_bundle
 from butfor.capturing.checkouts import Checkout
 from butfor.capturing.drafts import draft
 from butfor.capturing.facts import Facts, texts
 from butfor.capturing.losses import Losses
+from butfor.capturing.observing import Observer
 from butfor.capturing.redactions import Redactor
 from butfor.capturing.requirements import required
 from butfor.capturing.sessions import Session, signals
@@ -55,6 +57,10 @@ class Wish:
     target: int | None = None
     seconds: float | None = None
     requests: int | None = None
+    pid: int | None = None
+    """A process that runs already, instead of a command."""
+    kernel: bool = True
+    exceptions: bool = False
 
 
 class Capture:
@@ -68,15 +74,32 @@ class Capture:
         self._start_ns = time.time_ns()
         self._code: int | None = None
         self._ports: set[int] = set()
+        self._stopped_ns = 0
+        self._observer = Observer(scratch, wish.name, "" if wish.kernel else "--no-kernel was given")
 
     def run(self) -> None:
         """Start, follow, and stop at the end that was asked for."""
         wish = self.wish
+        self._observer.start(exceptions=wish.exceptions)
+        try:
+            self._run(wish)
+        finally:
+            self._recording = self._observer.stop(self._stopped_ns)
+
+    def _run(self, wish: Wish) -> None:
+        if wish.pid is not None:
+            self._session: Session | Attached = Attached(wish.pid, self._observer)
+            self._session.start()
+            self._captured()
+            return
         argv = wish.argv or ["bash", "-e", "-o", "pipefail", "-c", wish.description.run if wish.description else ""]
         described = wish.description is not None and not wish.argv and "PORT" in wish.description.run
         planned = commands.plan(argv, wish.listen, wish.target, uses_port=described)
-        self._environment = {**self._doors(), **self._described()}
+        self._environment = {**self._doors(), **self._described(), **self._observer.variables(planned.argv)}
         self._start(planned)
+        self._captured()
+
+    def _captured(self) -> None:
         try:
             self._first_lines()
             self._follow()
@@ -84,7 +107,9 @@ class Capture:
             self._session.stop()
 
     def _start(self, command: commands.Command) -> None:
-        self._session = Session(command, self._environment, self.spool, self.wish.name, self.wish.directory)
+        self._session = Session(
+            command, self._environment, self.spool, self.wish.name, self.wish.directory, self._observer
+        )
         self._session.start()
 
     def _doors(self) -> dict[str, str]:
@@ -122,6 +147,9 @@ class Capture:
                 if not before and self.seen.requests:
                     self._say(f"first request seen: {self.seen.first}")
                 self._advised(watch)
+                self._told()
+            if self._code is None:
+                self._stopped_ns = time.time_ns()
             self._session.stop(asked[0] if asked else signal.SIGTERM)
         self.seen = sightings.close()
         own = self._session.command.port
@@ -138,7 +166,14 @@ class Capture:
         enough = self.wish.requests is not None and self.seen.requests >= self.wish.requests
         return self._code is not None or enough or (until is not None and time.monotonic() > until)
 
+    def _told(self) -> None:
+        if line := self._observer.news():
+            self._say(line)
+            self._notes.append(line)
+
     def _advised(self, watch: Watch) -> None:
+        if self.wish.pid is not None:
+            return  # nothing is to be put into it
         advice = watch.advice(self._session.group, self.seen)
         if advice is None:
             return
@@ -157,13 +192,13 @@ class Capture:
                 f"the worktree holds changes that are in no commit: what ran is not {wish.checkout.revision}"
             )
         known = CapturedService(
-            name=wish.name, command=wish.argv, directory=str(wish.directory), revision=wish.checkout.revision or None,
-            source_roots=[str(wish.checkout.root)],
+            name=wish.name, command=self._argv, directory=str(wish.directory),
+            revision=wish.checkout.revision or None, source_roots=[str(wish.checkout.root)],
         )  # fmt: skip
         write_bundle(
             self.spool, place, services=[known], privacy=wish.privacy, start_ns=self._start_ns, end_ns=time.time_ns(),
             notes=self._notes, redactor=Redactor(allow=wish.allow) if wish.privacy == "redacted" else None,
-            extra={DESCRIPTION: self._description(known)},
+            extra={DESCRIPTION: self._description(known)}, kernel=self._recording,
         )  # fmt: skip
         self._last_lines(place)
 
@@ -171,6 +206,11 @@ class Capture:
     def failed(self) -> bool:
         """Whether the command failed by itself before it served a request."""
         return self._code not in {None, 0} and not self.seen.requests
+
+    @property
+    def _argv(self) -> list[str]:
+        """The command as it was given, or that of the process that was watched."""
+        return self.wish.argv if self.wish.pid is None else self._session.command.argv
 
     def _description(self, known: CapturedService) -> str:
         if self.wish.description is not None:
@@ -182,20 +222,24 @@ class Capture:
         files = [f for m in spool.facts("modules") if m.get("service") == known.name for f in texts(m.get("files"))]
         path = list(dict.fromkeys(folder for p in processes for folder in texts(p.get("path"))))
         needed = required(files, path, root)
-        return draft(
-            service, needed, self.wish.argv, spool.payloads(), root=root, directory=directory, ports=self._ports
-        )
+        return draft(service, needed, self._argv, spool.payloads(), root=root, directory=directory, ports=self._ports)
 
     def _first_lines(self) -> None:
-        bodies = "raw values" if self.wish.privacy == "local" else "secrets replaced by fakes"
-        self._say(
-            f"capturing {self.wish.name}: requests, answers and calls with their bodies ({bodies}), exceptions, logs, "
-            f"slow stacks, OTLP on 127.0.0.1:{self._receiver.grpc_port} (gRPC) and :{self._receiver.http_port} (HTTP); "
-            "not captured: kernel events, environment variables, databases"
-        )
+        observer = self._observer
+        seen = [] if self.wish.pid is not None else [self._inside()]
+        seen.append(f"OTLP on 127.0.0.1:{self._receiver.grpc_port} (gRPC) and :{self._receiver.http_port} (HTTP)")
+        missing = [] if observer.watches else [f"kernel events ({observer.reason})"]
+        missing += ["what happens inside the process"] if self.wish.pid is not None else []
+        missing += ["environment variables", "databases"]
+        parts = [", ".join(seen), *([observer.seen()] if observer.watches else [])]
+        self._say(f"capturing {self.wish.name}: {'; '.join(parts)}; not captured: {', '.join(missing)}")
         command = self._session.command
         if command.front:
             self._say(f"send requests to http://127.0.0.1:{command.front} (recording proxy before port {command.port})")
+
+    def _inside(self) -> str:
+        bodies = "raw values" if self.wish.privacy == "local" else "secrets replaced by fakes"
+        return f"requests, answers and calls with their bodies ({bodies}), exceptions, logs, slow stacks"
 
     def _last_lines(self, place: Path) -> None:
         seen = self.seen

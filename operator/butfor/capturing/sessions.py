@@ -15,6 +15,7 @@ from typing import Any
 
 from butfor.capturing.commands import Command
 from butfor.capturing.connections import members
+from butfor.capturing.observing import Observer
 from butfor.errors import UserError
 from butfor.ports import edges
 
@@ -26,8 +27,11 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, sign
 class Session:
     """A started command in a process group of its own, and its edge."""
 
-    def __init__(self, command: Command, environment: Mapping[str, str], spool: Path, service: str, cwd: Path) -> None:
-        self.command, self._environment, self._cwd = command, environment, cwd
+    def __init__(
+        self, command: Command, environment: Mapping[str, str], spool: Path, service: str, cwd: Path,
+        observer: Observer,
+    ) -> None:  # fmt: skip
+        self.command, self._environment, self._cwd, self._observer = command, environment, cwd, observer
         self._spool, self._service = spool, service
         self._edge: subprocess.Popen[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -37,18 +41,20 @@ class Session:
         if self.command.front is not None and self.command.port is not None:
             self._edge = start_edge(self.command.front, self.command.port, self._spool, self._service)
         environment = {**self._environment, **self.command.environment}
+        directory = self.command.directory or self._cwd
         quiet = subprocess.DEVNULL if sys.stdin is not None and sys.stdin.isatty() else None
         try:
             self._process = subprocess.Popen(
-                self.command.argv,
+                self._observer.gated(self.command.argv, environment.get("PATH", os.defpath), directory),
                 env=environment,
-                cwd=self.command.directory or self._cwd,
+                cwd=directory,
                 process_group=0,
                 stdin=quiet,
             )
         except OSError as error:
             self._stop_edge()
             raise UserError(f"{self.command.argv[0]} cannot be started: {error.strerror}; check the command") from error
+        self._observer.release(self._process.pid)
 
     @property
     def group(self) -> int:

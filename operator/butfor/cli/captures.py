@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from butfor.capturing.attaching import Attached
 from butfor.capturing.bundles import check_place, remove_expired
 from butfor.capturing.checkouts import checkout
 from butfor.capturing.runs import Capture, Wish
@@ -33,6 +34,9 @@ def capture(
     for_: Annotated[float | None, typer.Option("--for", help="end after so many seconds")] = None,
     requests: Annotated[int | None, typer.Option(help="end after so many requests")] = None,
     service: Annotated[Path | None, typer.Option(help="service description; its run serves without a command")] = None,
+    pid: Annotated[int | None, typer.Option(help="watch a process that runs already, from outside only")] = None,
+    kernel: Annotated[bool, typer.Option(help="what the kernel saw of it, where that can be had (root, eBPF)")] = True,
+    exceptions: Annotated[bool, typer.Option(help="also every exception of CPython, seen from the kernel")] = False,
     otlp_grpc: Annotated[int, typer.Option(help="port for OTLP over gRPC; 0: a free one")] = 0,
     otlp_http: Annotated[int, typer.Option(help="port for OTLP over HTTP; 0: a free one")] = 0,
 ) -> int:
@@ -42,20 +46,29 @@ def capture(
     of ours behind a recording proxy.
     """
     description = _described(service) if service else None
-    here = checkout(Path.cwd())
-    if not command and description is None:
-        raise UserError("nothing to run; give the command that starts the service: butfor capture -- CMD")
-    directory = Path.cwd() if command or description is None else (here.root / description.directory).resolve()
+    _consistent(pid, kernel=kernel, started=bool(command or description))
+    where = Path.cwd() if pid is None else Attached.directory(pid)
+    here = checkout(where)
+    directory = where if command or description is None else (here.root / description.directory).resolve()
     wish = Wish(
         name=name or (description.name if description else here.name), argv=command or [], checkout=here,
         directory=directory, description=description, privacy=_privacy(privacy), allow=allow_field or [],
-        listen=listen, target=target, seconds=for_, requests=requests,
+        listen=listen, target=target, seconds=for_, requests=requests, pid=pid, kernel=kernel, exceptions=exceptions,
     )  # fmt: skip
     place = out or OUT / wish.name / "bundle"
     for old in remove_expired(OUT, time.time_ns()) if out is None else []:
         typer.echo(f"removed {old}: its raw values were due", err=True)
     check_place(place)
     return _captured(wish, place, otlp_grpc, otlp_http)
+
+
+def _consistent(pid: int | None, *, kernel: bool, started: bool) -> None:
+    if pid is None and not started:
+        raise UserError("nothing to run; give the command that starts the service: butfor capture -- CMD")
+    if pid is not None and started:
+        raise UserError("--pid watches a process that runs already; leave the command and --service out")
+    if pid is not None and not kernel:
+        raise UserError("--pid sees a process through the kernel; leave --no-kernel out")
 
 
 def _captured(wish: Wish, place: Path, grpc_port: int, http_port: int) -> int:

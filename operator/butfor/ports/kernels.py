@@ -60,9 +60,9 @@ class Kernel:
         """Whether the agent still runs."""
         return self._process.poll() is None
 
-    def watch(self, pid: int) -> None:
-        """Watch a process and everything it starts."""
-        self._ask({"do": "watch", "pid": pid})
+    def watch(self, pid: int, service: str = "") -> None:
+        """Watch a process and everything it starts; `service`: whose they are, unless they say (BUTFOR_SERVICE)."""
+        self._ask({"do": "watch", "pid": pid, "service": service})
 
     def forget(self, pid: int) -> None:
         """Watch it no more."""

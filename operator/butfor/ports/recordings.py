@@ -25,13 +25,13 @@ class Recording:
     """`folder` is the recording's own: what is in it goes when it begins. Without a kernel nothing is done."""
 
     def __init__(self, kernel: Kernel | None, folder: Path, reason: str = "") -> None:
-        self._kernel, self._folder, self._reason = kernel, folder, reason
+        self._kernel, self._folder, self.reason = kernel, folder, reason
         self._opened = False
 
     @property
     def wanted(self) -> bool:
         """Whether there is an agent to record with, so far as is known."""
-        return self._kernel is not None and not self._reason
+        return self._kernel is not None and not self.reason
 
     def begin(self) -> None:
         """Open the files; from now on what watched processes do is written."""
@@ -43,16 +43,16 @@ class Recording:
             self._kernel.open(self._folder)
             self._opened = True
         except (InfrastructureError, OSError) as error:
-            self._reason = _line(error)
+            self.reason = _line(error)
 
-    def watch(self, pid: int) -> None:
-        """Watch a process and all that it starts; it should not have started anything yet."""
+    def watch(self, pid: int, service: str = "") -> None:
+        """Watch a process and all that it starts; `service` names those that do not name theirs themselves."""
         if self._kernel is None or not self._opened:
             return
         try:
-            self._kernel.watch(pid)
+            self._kernel.watch(pid, service)
         except InfrastructureError as error:
-            self._reason = _line(error)
+            self.reason = _line(error)
 
     def end(self, *, services_only: bool, until_ns: int = 0) -> KernelRecording:
         """Close the files. `services_only`: rows of processes that belong to no service are left out.
@@ -60,7 +60,7 @@ class Recording:
         `until_ns`: what was to be recorded was over then; later rows are left out as well.
         """
         if self._kernel is None or not self._opened:
-            return KernelRecording(reason=self._reason, probes=self._kernel.probes if self._kernel else {})
+            return KernelRecording(reason=self.reason, probes=self._kernel.probes if self._kernel else {})
         self._opened = False
         probes = self._kernel.probes
         try:
@@ -69,10 +69,10 @@ class Recording:
                 keep_services(self._folder, until_ns)
         except (InfrastructureError, OSError, pa.ArrowException) as error:
             return self._cut(_line(error), probes, until_ns)
-        if self._reason:
-            losses.append(Loss(where="kernel events", count=1, reason=self._reason))
+        if self.reason:
+            losses.append(Loss(where="kernel events", count=1, reason=self.reason))
         return KernelRecording(
-            folder=self._folder, reason=self._reason, losses=losses, probes=probes, events=facts["events"],
+            folder=self._folder, reason=self.reason, losses=losses, probes=probes, events=facts["events"],
             clock_bound_ns=facts["clock_bound_ns"], clock_steps=facts["clock_steps"],
         )  # fmt: skip
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def built(python: str) -> Path:
         if not (folder / "butfor_context").exists():
             _build(source, folder, include, suffix)
     return folder
+
+
+def gathered(pythons: Iterable[str], folder: Path) -> bool:
+    """One folder from which each of these interpreters can import it, as far as it can be built; whether any can."""
+    for python in dict.fromkeys(pythons):
+        try:
+            # the module's name has the interpreter's version in it, so several may lie side by side
+            shutil.copytree(built(python), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+        except (InfrastructureError, OSError):
+            continue  # processes.arrow says of each process whether it publishes its spans
+    return folder.exists()
 
 
 def _asked(python: str) -> tuple[str, str]:
