@@ -112,6 +112,18 @@ static __always_inline void socket_of(struct butfor_event *event, __u8 kind, str
 		butfor_describe_wanted(event, (void *)PT_REGS_PARM2_CORE_SYSCALL(regs));
 }
 
+/* A thread that fails in the same way again and again asks the shared map once a second, not each time. */
+static __always_inline void stack_once(void *ctx, struct butfor_event *event, struct butfor_pending *pend)
+{
+	if (pend->stacked.call == event->call && pend->stacked.value == event->value && pend->stacked_ns &&
+	    event->time_ns - pend->stacked_ns < BUTFOR_SECOND)
+		return;
+	pend->stacked.call = event->call;
+	pend->stacked.value = event->value;
+	pend->stacked_ns = event->time_ns;
+	butfor_stack(ctx, event);
+}
+
 static __always_inline void tell(void *ctx, __u8 kind, struct task_struct *task, struct pt_regs *regs, __s64 value,
 				 __u64 call, struct butfor_pending *pend)
 {
@@ -119,14 +131,13 @@ static __always_inline void tell(void *ctx, __u8 kind, struct task_struct *task,
 
 	if (!event)
 		return;
-	butfor_begin_thread(event);
+	butfor_begin_known(event, &pend->who);
 	event->call = call;
 	event->value = value;
-	if (pend && pend->call == call && pend->since_ns)
-		event->duration_ns = event->time_ns - pend->since_ns;
+	event->duration_ns = event->time_ns - pend->since_ns;
 	arguments(event, kind, regs);
 	socket_of(event, kind, task, regs);
-	butfor_stack(ctx, event);
+	stack_once(ctx, event, pend);
 	butfor_end(event);
 }
 
@@ -192,8 +203,7 @@ int leave(struct bpf_raw_tracepoint_args *ctx)
 	__u64 call;
 	__u8 kind;
 
-	if (!butfor_watched())
-		return 0;
+	/* only a watched thread has one: for all others this is the cheapest question there is */
 	task = bpf_get_current_task_btf();
 	pend = bpf_task_storage_get(&pending, task, 0, 0);
 	if (!pend)
@@ -215,12 +225,10 @@ int leave(struct bpf_raw_tracepoint_args *ctx)
 	}
 	if (kind == KIND_SO_ERROR)
 		value = value ? value : kept_error(regs);
-	pend->call = call;
 	if (failed(value) || (kind == KIND_SO_ERROR && value))
 		tell(ctx, kind, task, regs, value, call, pend);
 	else if (!is_wait(kind) && kind != KIND_SO_ERROR && bpf_ktime_get_ns() - pend->since_ns >= slow_ns)
 		tell(ctx, kind, task, regs, value, call, pend);
-	pend->call = BUTFOR_CALLS;
 	keep_socket(kind, task, regs, value);
 	return 0;
 }

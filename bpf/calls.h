@@ -2,12 +2,17 @@
 #ifndef BUTFOR_CALLS_H
 #define BUTFOR_CALLS_H
 
+#include "maps.h"
+
 #define BUTFOR_CALLS 512
 
 struct butfor_pending {
 	__u64 since_ns;
 	__u64 expired_ns;  /* when this thread's wait last ran out */
 	__u64 call;        /* BUTFOR_CALLS outside a call */
+	struct butfor_identity who;
+	struct butfor_stack_key stacked;  /* of the last stack that was asked for, and when */
+	__u64 stacked_ns;
 };
 
 #endif

@@ -79,6 +79,14 @@ static __always_inline int is_fatal(int signal)
 	       signal == 25 || signal == 31;
 }
 
+/* When a process ends, each other thread of it is taken down with SIGKILL: nobody sent that one. */
+static __always_inline int only_takes_down(int signal)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	return signal == 9 && (BPF_CORE_READ(task, signal, group_exit_code) & 0x7f) != 9;
+}
+
 SEC("raw_tp/signal_deliver")
 int signalled(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -86,7 +94,7 @@ int signalled(struct bpf_raw_tracepoint_args *ctx)
 	struct k_sigaction *action = (struct k_sigaction *)ctx->args[2];
 	struct butfor_event *event;
 
-	if (!is_fatal(signal) || !butfor_watched() || BPF_CORE_READ(action, sa.sa_handler))
+	if (!is_fatal(signal) || !butfor_watched() || BPF_CORE_READ(action, sa.sa_handler) || only_takes_down(signal))
 		return 0;
 	event = butfor_begin(KIND_SIGNAL);
 	if (!event)

@@ -48,6 +48,15 @@ struct {
 	__type(value, struct butfor_slot);
 } slots SEC(".maps");
 
+/* What of a thread never changes (but by exec in a thread that is not the first: then its tid does). */
+struct butfor_identity {
+	__u64 started_ns;
+	__u32 tid;        /* host id it was read for, 0 for not read yet */
+	__u32 inner_pid;
+	__u32 inner_tid;
+	__u32 padding;
+};
+
 #define BUTFOR_CONNECTED 1
 #define BUTFOR_ACCEPTED 2
 

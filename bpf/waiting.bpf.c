@@ -28,56 +28,74 @@ static __always_inline __u32 call_of_current(void)
 #endif
 }
 
-static __always_inline void gone(void *ctx, struct task_struct *task)
+#define TASK_DEAD 0x80
+
+static __always_inline __u32 reason_of(struct task_struct *task, __u32 state)
 {
-	struct butfor_wait now = {};
-	__u32 pid = BPF_CORE_READ(task, tgid), tid = BPF_CORE_READ(task, pid);
+	if (!state)
+		return WAIT_RUN_QUEUE;
+	return BPF_CORE_READ_BITFIELD_PROBED(task, in_iowait) ? WAIT_IO : WAIT_SLEEP;
+}
+
+/* The thread that leaves is still the running one: its ids cost nothing, and its memory can be read. */
+static __always_inline void gone(struct task_struct *task)
+{
+	__u64 ids = bpf_get_current_pid_tgid();
+	__u32 pid = ids >> 32, tid = (__u32)ids, state;
+	struct butfor_wait *kept, now = {};
 
 	if (!bpf_map_lookup_elem(&targets, &pid))
 		return;
+	state = BPF_CORE_READ(task, __state);
+	if (state & TASK_DEAD) {
+		/* its id may be another's soon */
+		bpf_map_delete_elem(&waits, &tid);
+		return;
+	}
 	if (butfor_read_context(task, pid, now.trace_id, now.span_id) != BUTFOR_CONTEXT_READ)
 		return;
 	now.since_ns = bpf_ktime_get_ns();
 	now.call = call_of_current();
-	if (BPF_CORE_READ(task, __state) == 0)
-		now.reason = WAIT_RUN_QUEUE;
-	else if (BPF_CORE_READ_BITFIELD_PROBED(task, in_iowait))
-		now.reason = WAIT_IO;
-	else
-		now.reason = WAIT_SLEEP;
-	if (bpf_map_update_elem(&waits, &tid, &now, BPF_ANY))
+	now.reason = reason_of(task, state);
+	/* most threads have an entry: to write into it is much cheaper than to make one anew each time */
+	kept = bpf_map_lookup_elem(&waits, &tid);
+	if (kept)
+		*kept = now;
+	else if (bpf_map_update_elem(&waits, &tid, &now, BPF_ANY))
 		butfor_count(&losses, LOSS_PENDING_FULL);
 }
 
-static __always_inline void back(void *ctx, struct task_struct *task)
+static __always_inline void back(struct task_struct *task)
 {
 	__u32 tid = BPF_CORE_READ(task, pid);
 	struct butfor_wait *wait = bpf_map_lookup_elem(&waits, &tid);
 	struct butfor_event *event;
 	__u64 duration;
 
-	if (!wait)
+	if (!wait || !wait->since_ns)
 		return;
 	duration = bpf_ktime_get_ns() - wait->since_ns;
-	if (duration >= off_cpu_ns && (event = butfor_begin(KIND_OFF_CPU))) {
-		butfor_who(event, task);
-		BPF_CORE_READ_STR_INTO(&event->comm, task, comm);
-		event->duration_ns = duration;
-		event->call = wait->call;
-		event->argument[0] = wait->reason;
-		__builtin_memcpy(event->trace_id, wait->trace_id, 16);
-		__builtin_memcpy(event->span_id, wait->span_id, 8);
-		event->join = JOIN_THREAD;
-		butfor_end(event);
-	}
-	bpf_map_delete_elem(&waits, &tid);
+	wait->since_ns = 0;
+	if (duration < off_cpu_ns)
+		return;
+	event = butfor_begin(KIND_OFF_CPU);
+	if (!event)
+		return;
+	butfor_who(event, task);
+	BPF_CORE_READ_STR_INTO(&event->comm, task, comm);
+	event->duration_ns = duration;
+	event->call = wait->call;
+	event->argument[0] = wait->reason;
+	__builtin_memcpy(event->trace_id, wait->trace_id, 16);
+	__builtin_memcpy(event->span_id, wait->span_id, 8);
+	event->join = JOIN_THREAD;
+	butfor_end(event);
 }
 
-/* The thread that leaves is still the running one here: its memory can be read. */
 SEC("raw_tp/sched_switch")
 int switched(struct bpf_raw_tracepoint_args *ctx)
 {
-	gone(ctx, (struct task_struct *)ctx->args[1]);
-	back(ctx, (struct task_struct *)ctx->args[2]);
+	gone((struct task_struct *)ctx->args[1]);
+	back((struct task_struct *)ctx->args[2]);
 	return 0;
 }
