@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from butfor.correlating.failures import groups, judged, with_chains, without_slow
 from butfor.correlating.frames import Sources
+from butfor.correlating.joins import join
 from butfor.correlating.orders import order
 from butfor.correlating.predicates import Explained, explain
 from butfor.correlating.requests import Traffic, traffic
-from butfor.correlating.segments import segments
+from butfor.correlating.segments import segments, threads
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import RequestSeen, Timelines
@@ -35,10 +36,13 @@ def correlate(
     requests, explained = _explained(seen, symptom, telemetry)
     if not sources.roots and explained.predicate and explained.predicate.frame:
         explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
+    thread = threads(spans.table)
+    flat = segments(spans, thread)
+    found = join(telemetry, spans, flat, thread)
     return Timelines(
-        telemetry, spans.table, segments(spans), spans.findings, requests,
+        telemetry, spans.table, flat, [*spans.findings, *found.findings], requests,
         explained.predicate, explained.failing, explained.healthy, explained.reasons,
-        explained.rivals,
+        explained.rivals, found.table, found.summary,
     )  # fmt: skip
 
 

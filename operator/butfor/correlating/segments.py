@@ -19,14 +19,14 @@ SEGMENTS = pa.schema([
 ])  # fmt: skip
 
 
-def segments(spans: Ordered) -> pa.Table:
+def segments(spans: Ordered, thread: pa.Array | None = None) -> pa.Table:
     """Columns of SEGMENTS, by service, thread and time.
 
     Where spans overlap without nesting (a thread that serves several requests in turn) the one that began last
     counts. Spans of no or negative duration have no segment; a span without end counts until the last time known
-    of its trace.
+    of its trace. `thread`: what `threads` says of them, where it is known already.
     """
-    thread = _threads(spans.table)
+    thread = threads(spans.table) if thread is None else thread
     usable = np.flatnonzero(spans.end > spans.start)
     group = np.asarray(thread.dictionary_encode().indices, dtype=np.int64)
     by = usable[np.lexsort((spans.depth[usable], spans.start[usable], group[usable]))]
@@ -43,7 +43,7 @@ def segments(spans: Ordered) -> pa.Table:
     return found.sort_by([("service", "ascending"), ("thread", "ascending"), ("start_ns", "ascending")])
 
 
-def _threads(table: pa.Table) -> pa.Array:
+def threads(table: pa.Table) -> pa.Array:
     """service, host, process and thread as one name. `thread.id` is the language's own id, unique in a process."""
     parts = [
         table["service"].combine_chunks(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -67,3 +67,9 @@ class Telemetry:
     kernel: pa.Table = field(default_factory=KERNEL.empty_table)
     processes: pa.Table = field(default_factory=PROCESSES.empty_table)
     stacks: pa.Table = field(default_factory=STACKS.empty_table)
+
+    def unwatched(self) -> Telemetry:
+        """The same as if the kernel had not been watched."""
+        return replace(
+            self, kernel=KERNEL.empty_table(), processes=PROCESSES.empty_table(), stacks=STACKS.empty_table()
+        )

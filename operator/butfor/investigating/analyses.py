@@ -57,6 +57,8 @@ def analyse(
     """
     with clock.stage("ingest"):
         telemetry = read(open_bundle(bundle)) if isinstance(bundle, Path) else bundle
+        if "kernel" in without:
+            telemetry = telemetry.unwatched()
     with clock.stage("correlate"):
         files = history.repository.files(history.bad) if history else None
         timelines = correlate(telemetry, symptom, repository_files=files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from butfor.evidence.graphs import Slice
+from butfor.evidence.kernels import JoinSummary
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.suspects import FunctionRef, Suspect
 from butfor.evidence.verdicts import (
@@ -40,6 +41,7 @@ def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
         bisection=findings.bisected.bisection if findings.bisected else Bisection(reason="not run"),
         reproduction=_reproduction(findings), patch=_patch(findings), slice=analysis.cut if analysis else Slice(),
         capture=CaptureSummary(mode=manifest.mode, bpf=manifest.bpf) if manifest else CaptureSummary(),
+        join=analysis.timelines.join if analysis else JoinSummary(),
         losses=[f"{loss.where}: {loss.count} ({loss.reason})" for loss in analysis.timelines.telemetry.losses]
         if analysis else [],
         degraded=findings.degraded, unknown=_unknown(findings), timings=clock.timings,

@@ -1,0 +1,98 @@
+"""Which interval a moment lies in, per group: whole columns at once, one search per question, no loop per event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+_ROOM = 1 << 62
+
+
+class Starts:
+    """Starts in order of (group, time): the last of its group at or before a moment is found in one search.
+
+    `group` and `start` are sorted by group, then start; groups are small numbers from 0.
+    """
+
+    def __init__(self, group: Rows, start: Rows) -> None:
+        self.group = group
+        low, high = (int(start.min()), int(start.max())) if len(start) else (0, 0)
+        self._low, self._width = low, high - low + 2
+        self._times = np.unique(start) if (int(group.max(initial=0)) + 1) * self._width > _ROOM else None
+        if self._times is not None:  # a moment's rank stands for it where moments are too far apart for one number
+            self._width = len(self._times) + 2
+        self._keys = group * self._width + self._rank(start)
+
+    def _rank(self, time: Rows) -> Rows:
+        """0 before all starts, from 1 on at the first."""
+        if self._times is not None:
+            return np.searchsorted(self._times, time, "right").astype(np.int64)
+        return np.clip(time - self._low, -1, self._width - 2) + 1
+
+    def last(self, group: Rows, time: Rows) -> Rows:
+        """Row of the last start in each group at or before the moment, or -1; group -1 is no group."""
+        at = np.searchsorted(self._keys, group * self._width + self._rank(time), "right").astype(np.int64) - 1
+        known = (at >= 0) & (group >= 0)
+        return np.where(known & (self.group[np.where(known, at, 0)] == group) if len(self.group) else False, at, -1)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Pieces of time per group in which the same intervals are open: `count` of them, `total` the sum of their rows."""
+
+    starts: Starts
+    count: Rows
+    total: Rows
+
+    def at(self, group: Rows, time: Rows) -> Rows:
+        """The piece that holds each moment, -1 before the first."""
+        return self.starts.last(group, time)
+
+
+def pieces(group: Rows, start: Rows, end: Rows) -> Pieces:
+    """Cut time where an interval begins or ends. An interval holds its start and not its end."""
+    rows = np.arange(len(group), dtype=np.int64)
+    moments, of = np.concatenate((start, end)), np.concatenate((group, group))
+    change = np.repeat(np.array([1, -1], np.int64), len(group))
+    by = np.lexsort((moments, of))
+    moments, of = moments[by], of[by]
+    open_now = np.cumsum(change[by])
+    total = np.cumsum((change * np.concatenate((rows, rows)))[by])
+    last = np.ones(len(by), dtype=bool)
+    last[:-1] = (np.diff(moments) != 0) | (np.diff(of) != 0)
+    # what is open at the end of a group is nothing, so the sums need no reset between groups
+    return Pieces(Starts(of[last], moments[last]), open_now[last], total[last])
+
+
+def members(piece: Rows, found: Pieces, group: Rows, start: Rows, end: Rows, most: int) -> tuple[Rows, Rows]:
+    """(index into `piece`, interval) of all intervals open in each piece; those with more than `most` are left out.
+
+    The intervals come in any order, as they were given to `pieces`.
+    """
+    wanted = np.flatnonzero((found.count[piece] > 0) & (found.count[piece] <= most))
+    single = found.count[piece[wanted]] == 1
+    at, interval = [wanted[single]], [found.total[piece[wanted[single]]]]
+    rest = wanted[~single]
+    if len(rest):
+        more = _crowded(np.unique(piece[rest]), found, group, start, end)
+        first = np.searchsorted(more[0], piece[rest], "left")
+        many = np.searchsorted(more[0], piece[rest], "right") - first
+        step = np.arange(many.sum(), dtype=np.int64) - np.repeat(np.cumsum(many) - many, many)
+        at.append(np.repeat(rest, many))
+        interval.append(more[1][np.repeat(first, many) + step])
+    return np.concatenate(at), np.concatenate(interval)
+
+
+def _crowded(piece: Rows, found: Pieces, group: Rows, start: Rows, end: Rows) -> tuple[Rows, Rows]:
+    """(piece, interval), by piece, of pieces with several intervals: each interval is laid over the pieces it spans."""
+    first, last = found.at(group, start), found.at(group, end)
+    low, high = np.searchsorted(piece, first, "left"), np.searchsorted(piece, last, "left")
+    # an interval that spans very many pieces with few others open is bounded by `most` on the other side
+    many = np.maximum(high - low, 0)
+    step = np.arange(many.sum(), dtype=np.int64) - np.repeat(np.cumsum(many) - many, many)
+    pairs = piece[np.repeat(low, many) + step], np.repeat(np.arange(len(group), dtype=np.int64), many)
+    by = np.argsort(pairs[0], kind="stable")
+    return pairs[0][by], pairs[1][by]
