@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from butfor.evidence.graphs import CausalGraph, Node, Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
@@ -20,6 +20,8 @@ REQUEST, STATUS, NODE, FAMILY, ANSWER = 0.6, 0.5, 0.7, 0.5, 0.6
 MOST_REQUESTS = 200
 LONGEST_VALUE = 200
 VALUED = ("config", "flag")
+SET = ("input", "config", "flag")
+"""What is set from outside: code far from the failure may read it, so the length of its path says nothing."""
 NAMED = ("query", "header", "body.form", "body")
 """Places of a request in which fields have names."""
 EXOGENOUS = ("config", "flag", "input", "downstream", "resource", "code_change")
@@ -35,21 +37,28 @@ class Clue:
     evidence: tuple[str, ...] = ()
     compared: bool = False
     """Whether it was compared with healthy requests of its own route: that others have the word says nothing then."""
+    read: bool = False
+    """Whether clients or operators give it its value: code that is concerned with it reads it and defines nothing."""
 
 
 def gather(
     timelines: Timelines, graph: CausalGraph, cut: Slice, reach: Reach, families: list[Family], telling: Telling,
-    *, traces: bool = True,
+    *, traces: bool = True, changed: Telling | None = None,
 ) -> dict[str, Clue]:  # fmt: skip
-    """Clues by folded word, the strongest of each; a word that most code has says little."""
+    """Clues by folded word, the strongest of each; a word that most code has says little.
+
+    What was compared points at a commit the more, the fewer commits of the range name it: that is what `changed`
+    knows, where `telling` knows the words of all code.
+    """
     found: dict[str, Clue] = {}
     usual = _usual(timelines) | _everywhere(graph)
     clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines, usual) if traces else ())]
     for clue in clues:
         folded = fold(clue.word)
-        strength = 0.0 if folded in usual and not clue.compared else clue.strength * telling(clue.word)
+        rare = changed if clue.read and changed else telling
+        strength = 0.0 if folded in usual and not clue.compared else clue.strength * rare(clue.word)
         if strength > 0.02 and (folded not in found or found[folded].strength < strength):
-            found[folded] = Clue(folded, strength, clue.why, clue.evidence)
+            found[folded] = replace(clue, word=folded, strength=strength)
     return found
 
 
@@ -106,9 +115,11 @@ def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
         exogenous = node.id in cut.nodes or (node.exogenous and node.kind in EXOGENOUS)
         if weight and (node.id in divergent or (exogenous and node.unusual > 0)):
             evidence = (node.id, *reach.cited(node.id))
+            sliced = exogenous and node.id in cut.nodes
+            read = sliced and node.kind in SET
+            strength = NODE * (1.0 if read else weight) * max(0.3, node.unusual)
             for word in WORD.findall(_described(node, divergent.get(node.id, ""))):
-                strength, why = NODE * weight * max(0.3, node.unusual), f"{node.kind} {node.label!r} diverges"
-                yield Clue(word, strength, why, evidence, compared=exogenous and node.id in cut.nodes)
+                yield Clue(word, strength, f"{node.kind} {node.label!r} diverges", evidence, compared=sliced, read=read)
 
 
 def _described(node: Node, subject: str) -> str:

@@ -17,11 +17,14 @@ from butfor.errors import UserError
 from butfor.evidence.graphs import CausalGraph, Slice
 from butfor.evidence.suspects import FunctionRef, Ranking, Suspect, Term
 from butfor.evidence.timelines import Timelines
+from butfor.locating.absences import Absences
 from butfor.locating.blocks import Parser
 from butfor.locating.clues import gather
 from butfor.locating.flows import Flow, trace_back
+from butfor.locating.givers import givers_first
 from butfor.locating.histories import History, load
 from butfor.locating.introductions import Introductions
+from butfor.locating.lexicons import Telling, parts
 from butfor.locating.messages import spoken
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Origin, Scene, survey
@@ -109,8 +112,21 @@ def _setting(
     return Setting(
         history=history, tree=tree, scene=scene, flow=flow, neighbours=Neighbours(scene, flow, tree),
         introductions=Introductions(history, tree, repository, *ends), protections=protections,
-        clues=gather(timelines, graph, cut, reach, protections.families, tree.telling, traces=traces),
+        absences=Absences(scene, tree.telling),
+        clues=gather(
+            timelines, graph, cut, reach, protections.families, tree.telling, traces=traces, changed=_changed(history)
+        ),
     )  # fmt: skip
+
+
+def _changed(history: History) -> Telling:
+    """How telling a word is among the changes of the range: one document per commit that changes a statement."""
+    telling = Telling()
+    for edits in history.edits.values():
+        statements = [s for edit in edits for s in (*edit.fresh, *edit.gone)]
+        if statements:
+            telling.add(word for s in statements for token in s.tokens for word in (token, *parts(token)))
+    return telling
 
 
 def _endless(scene: Scene) -> bool:
@@ -134,7 +150,7 @@ def _chances(scores: dict[str, float], terms: dict[str, list[Term]], doubt: floa
 
 
 def _suspect(setting: Setting, commit: Commit, terms: list[Term], score: float, chance: float) -> Suspect:
-    keys = _changed(setting, commit.sha)
+    keys = _regions(setting, commit.sha)
     return Suspect(
         commit=commit.sha,
         subject=commit.subject,
@@ -148,10 +164,10 @@ def _suspect(setting: Setting, commit: Commit, terms: list[Term], score: float, 
     )
 
 
-def _changed(setting: Setting, sha: str) -> list[Key]:
+def _regions(setting: Setting, sha: str) -> list[Key]:
     placed = [one for one in setting.introductions.by_commit[sha] if one.known]
     near = {one.key: (-setting.neighbours.of(one.key).weight, -one.edit.size, one.key) for one in placed}
-    return sorted(near, key=lambda key: near[key])
+    return givers_first(placed, sorted(near, key=lambda key: near[key]))
 
 
 def _references(setting: Setting, keys: Iterable[Key]) -> list[FunctionRef]:
@@ -161,7 +177,7 @@ def _references(setting: Setting, keys: Iterable[Key]) -> list[FunctionRef]:
 def _functions(setting: Setting, suspects: list[Suspect]) -> list[FunctionRef]:
     mass: dict[Key, float] = {}
     for suspect in suspects:
-        for key in _changed(setting, suspect.commit):
+        for key in _regions(setting, suspect.commit):
             weight = setting.neighbours.of(key).weight + LEAST_SUBSTANCE
             mass[key] = mass.get(key, 0.0) + suspect.probability * weight
     return _references(setting, sorted(mass, key=lambda key: (-mass[key], key)))[:MOST_FUNCTIONS]

@@ -5,7 +5,7 @@ novelty                few commits of the range touched what it touched near the
 divergence             it changed what tells failing from healthy requests: divergent nodes, telling words
 critical_path_overlap  it changed functions near the failure: on the stack, called from it, calling it
 data_flow              it changed what the failing statements depend on, or defines a name that flows there
-protection             it removed a guard, handler or check that held this exception back
+protection             it removed a guard, handler or check that held this exception back, or what the exception misses
 substance              how much code that runs it changed: none at all (docs, tests, CI) is far less likely
 """
 
@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from butfor.evidence.suspects import Term
+from butfor.locating.absences import Absences
 from butfor.locating.clues import Clue
+from butfor.locating.definitions import MENTIONED, defines
 from butfor.locating.flows import Flow
 from butfor.locating.histories import History
 from butfor.locating.introductions import Introductions, Placed
@@ -25,7 +27,7 @@ from butfor.locating.lexicons import fold, parts, words
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Scene
 from butfor.locating.protections import Protections
-from butfor.locating.sources import MODULE, Statement
+from butfor.locating.sources import MODULE
 from butfor.locating.trees import Tree
 
 WEIGHTS = {
@@ -37,7 +39,8 @@ WEIGHTS = {
     "protection": 2.5,
     "substance": 2.0,
 }
-MENTIONED = 0.3
+READ = 0.8
+"""Mentioning what clients and operators set is what code does that is concerned with it."""
 SUBJECT = 0.5
 MOST_NAMES = 3
 MOST_CITED = 8
@@ -64,6 +67,7 @@ class Setting:
     neighbours: Neighbours
     introductions: Introductions
     protections: Protections
+    absences: Absences
     clues: dict[str, Clue]
     """By folded word: what tells failing from healthy requests."""
 
@@ -117,9 +121,22 @@ def _near(setting: Setting, placed: list[Placed]) -> Iterator[tuple[Placed, floa
             yield one, relation.weight, Hit(relation.weight, why, cited)
 
 
+def _taken(setting: Setting, placed: list[Placed]) -> list[tuple[Placed, Hit]]:
+    """What the commit took away that the exception says is missing: the failure is about what stood there."""
+    return [
+        (one, Hit(loss.strength, loss.why, (*loss.evidence, f"commit:{one.commit[:12]}:{one.edit.path}")))
+        for one, loss in setting.absences.taken(placed)
+    ]
+
+
+def _nearest(setting: Setting, placed: list[Placed]) -> Iterator[tuple[Placed, float, Hit]]:
+    yield from _near(setting, placed)
+    yield from ((one, hit.strength, hit) for one, hit in _taken(setting, placed))
+
+
 def _novelty(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]:
     best = Hit(0.0, "")
-    for one, weight, hit in _near(setting, placed):
+    for one, weight, hit in _nearest(setting, placed):
         touching = len({p.commit for p in setting.introductions.by_region[one.key]})
         if weight / touching > best.strength:
             best = Hit(weight / touching, f"one of {touching} that touch {hit.why}", hit.evidence)
@@ -127,11 +144,12 @@ def _novelty(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]
 
 
 def _overlap(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]:
-    for one, weight, hit in _near(setting, placed):
+    for one, weight, hit in _nearest(setting, placed):
         yield Hit(weight * (1 - 0.5**one.edit.size), hit.why, hit.evidence)
 
 
 def _protection(setting: Setting, _sha: str, placed: list[Placed]) -> Iterator[Hit]:
+    yield from (hit for _, hit in _taken(setting, placed))
     brought = [s for one in placed for s in one.edit.added]
     for one, weight, hit in _near(setting, placed):
         region = setting.tree.source(one.key[0]).by_name.get(one.key[1])
@@ -163,7 +181,7 @@ def _names(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     for one in placed:
         near = setting.neighbours.of(one.key).weight
         for statement in (*one.edit.fresh, *one.edit.gone):
-            for name, strength in _defines(statement, one.key[1] == MODULE, near).items():
+            for name, strength in defines(statement, one.key[1] == MODULE, near).items():
                 weight = setting.flow.names.get(name, 0.0) * strength
                 if weight > (best[name].strength if name in best else 0.0):
                     why = f"{'defines' if strength > MENTIONED else 'mentions'} {name}: {statement.text[:80]}"
@@ -172,28 +190,15 @@ def _names(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     yield from sorted(best.values(), key=lambda h: -h.strength)[:MOST_NAMES]
 
 
-def _defines(statement: Statement, module: bool, near: float) -> dict[str, float]:
-    """Folded names of a statement: 1 where it defines what others see, less where it mentions a name.
-
-    Attributes, keywords, keys and a module's names are seen anywhere; a function's own names only near by.
-    """
-    if statement.node is None:
-        head = statement.text.replace(":", "=").partition("=")[0].split()
-        return {fold(w): MENTIONED for w in words(statement.text)} | {fold(w): 1.0 for w in head[-1:]}
-    found = {fold(word): MENTIONED for word in statement.tokens}
-    shown = {fold(word) for word in statement.said.shows}
-    local = 1.0 if module else max(MENTIONED, near)
-    return found | {fold(word): 1.0 if fold(word) in shown else local for word in statement.said.binds}
-
-
 def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hit]:
     best: dict[str, Hit] = {}
     for one in placed:
         for statement in (*one.edit.fresh, *one.edit.gone):
-            for name, defined in _defines(statement, True, 1.0).items():
+            for name, defined in defines(statement, True, 1.0).items():
                 for word, share in _spellings(name):
                     clue = setting.clues.get(word)
-                    strength = clue.strength * defined * share if clue else 0.0
+                    concerned = max(defined, READ) if clue and clue.read else defined
+                    strength = clue.strength * concerned * share if clue else 0.0
                     if clue and strength > (best[word].strength if word in best else 0.0):
                         cited = (*clue.evidence, f"commit:{sha[:12]}:{one.edit.path}")
                         best[word] = Hit(strength, f"{clue.why}: {statement.text[:80]}", cited)
