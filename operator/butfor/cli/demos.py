@@ -36,7 +36,7 @@ def demo(
         "out/demo"
     ),
     python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
-    budget: Annotated[float, typer.Option(help="minutes for one incident")] = 60.0,
+    budget: Annotated[float, typer.Option(help="minutes for one incident")] = 20.0,
 ) -> int:
     """Break a small shop, capture it live, find the commit to blame, and prove it by runs.
 

@@ -35,7 +35,7 @@ def evaluate(
     json_path: Annotated[Path | None, typer.Option("--json", help="write the rows and totals here")] = None,
     out: Annotated[Path, typer.Option(help="where bundles, verdicts and reports go")] = Path("out/eval"),
     python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
-    budget: Annotated[float, typer.Option(help="minutes for one incident")] = 60.0,
+    budget: Annotated[float, typer.Option(help="minutes for one incident")] = 20.0,
     analyse_only: Annotated[bool, typer.Option(help="stop before anything is executed: ranks only")] = False,
 ) -> int:
     """Capture, investigate and score incidents; print a table and write the rows as JSON.

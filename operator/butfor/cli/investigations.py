@@ -51,7 +51,7 @@ def investigate(
     ] = None,
     without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
     python: Annotated[str | None, typer.Option(help="interpreter for the service's environment")] = None,
-    budget: Annotated[float, typer.Option(min=0.1, help="minutes")] = 60.0,
+    budget: Annotated[float, typer.Option(min=0.1, help="minutes")] = 20.0,
 ) -> int:
     """Name the commit but for which the failure would not have happened, and prove it by runs.
 

@@ -34,7 +34,7 @@ class Settings:
     repos: Path | None = None
     without: frozenset[str] = frozenset()
     analyse_only: bool = False
-    budget_s: float = 3600.0
+    budget_s: float = 1200.0
     bench: Bench = field(default_factory=Bench.of_this_machine)
 
 

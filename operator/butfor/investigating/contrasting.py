@@ -7,7 +7,7 @@ from dataclasses import replace
 from butfor.correlating.focusing import focus
 from butfor.evidence.incidents import Symptom
 from butfor.graphing import graph
-from butfor.investigating.analyses import Analysis, History
+from butfor.investigating.analyses import Analysis, History, environments_of
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Question
 from butfor.locating import locate
@@ -34,11 +34,11 @@ def contrasted(question: Question, history: History, analysis: Analysis, worksho
         )  # fmt: skip
 
 
-def refocused(analysis: Analysis, found: Contrast, history: History, without: frozenset[str], clock: Clock) -> Analysis:
+def refocused(analysis: Analysis, found: Contrast, history: History, question: Question, clock: Clock) -> Analysis:
     """The same analysis of the failure that the contrast found."""
-    timelines = focus(analysis.timelines, found.members, found.answer, found.notes)
+    timelines, without = focus(analysis.timelines, found.members, found.answer, found.notes), question.without
     shaped = shape(timelines)
-    causal = graph(timelines, shaped, without=without)
+    causal = graph(timelines, shaped, without=without, environments=environments_of(question.services))
     cut = slice_graph(causal)
     with clock.stage("locate"):
         ranking = locate(

@@ -102,7 +102,7 @@ class Trial:
         self.clock.progress.note(found.reason or "; ".join(found.notes[:2]))
         if found.members:
             self.findings.ranked = self.findings.ranked or self.analysis.ranking
-            self.analysis = refocused(self.analysis, found, self.history, self.question.without, self.clock)
+            self.analysis = refocused(self.analysis, found, self.history, self.question, self.clock)
         else:
             said = [*self.analysis.timelines.reasons, f"compared with good: {found.reason}"]
             self.analysis = replace(self.analysis, timelines=replace(self.analysis.timelines, reasons=said))

@@ -33,7 +33,7 @@ class Question:
     histories: Mapping[str, Path] = field(default_factory=dict)
     case: Path | None = None
     without: frozenset[str] = frozenset()
-    budget_s: float = 3600.0
+    budget_s: float = 1200.0
     analyse_only: bool = False
     repository: Path | None = None
     good: str | None = None
