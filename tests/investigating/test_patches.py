@@ -1,5 +1,6 @@
 """Candidates in turn: the first that passes is taken, none is looked for in vain, and failing is said."""
 
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -79,3 +80,20 @@ def test_no_candidate_and_no_time(stages):
     late = first_verified([candidate("a"), candidate("b")], list, Checker("b", late_after=1), stages[0])
     assert late.tried == 1
     assert not late.summary.verified
+
+
+def test_after_a_while_no_further_candidate_is_begun_and_a_proposal_still_is(stages):
+    taken, checker = [], Checker("from a model")
+    proposals = lambda: [candidate("from a model", "model")]  # noqa: E731
+    found = first_verified(lazily("abc", taken), proposals, checker, stages[0], until=time.monotonic() - 1)
+    assert taken == ["a"]
+    assert found.candidate.origin == "model"
+    whole = first_verified(lazily("abc", []), list, Checker("c"), stages[0], until=time.monotonic() + 60)
+    assert whole.candidate.rule == "c"
+
+
+def test_the_best_so_far_is_told_before_the_next_is_looked_for(stages):
+    told = []
+    names = ["long", "x", "yes"]
+    first_verified([candidate(n) for n in names], list, Checker(), stages[0], better=told.append)
+    assert [one.candidate.rule for one in told] == ["long", "x"]

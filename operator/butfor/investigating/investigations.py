@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from butfor.errors import UserError
@@ -23,6 +24,7 @@ from butfor.ports.repositories import Repository
 from butfor.reporting import Material, report
 
 __all__ = ["Question", "investigate"]
+RUNNING = "the investigation was still running when this was written: what comes after was not run yet"
 
 
 def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict:
@@ -111,7 +113,9 @@ def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path
     findings.degraded += bench.sandbox.shortcomings()
     bench, difference = bench.suited(_interpreter(question, findings))
     findings.degraded += [difference] if difference else []
-    Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings).conduct()
+    trial = Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings)
+    trial.save = partial(_draft, question, findings, clock)
+    trial.conduct()
 
 
 def _interpreter(question: Question, findings: Findings) -> str | None:
@@ -129,6 +133,12 @@ def _written(question: Question, findings: Findings, clock: Clock) -> Verdict:
         verdict = conclude(question, findings, clock)
         report(verdict, _material(findings), question.out)
     return verdict
+
+
+def _draft(question: Question, findings: Findings, clock: Clock) -> None:
+    """Write what is known by now, while the rest still runs: whoever ends it without a warning loses little."""
+    now = replace(findings, analysis=settled(question, findings), degraded=[*findings.degraded, RUNNING])
+    report(conclude(question, now, clock), _material(now), question.out)
 
 
 def _material(findings: Findings) -> Material:

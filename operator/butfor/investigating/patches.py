@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -29,14 +30,18 @@ def first_verified(
     proposals: Callable[[], Iterable[PatchCandidate]],
     verifier: Verifier,
     stage: Stage,
+    *,
+    until: float | None = None,
+    better: Callable[[Verified], None] = lambda _: None,
 ) -> Verified:
     """Check candidates in order, then what else is proposed (a model's), whatever its origin, by the same checks.
 
-    `candidates` may be lazy: what comes after a verified one is never looked for.
+    `candidates` may be lazy: what comes after a verified one is never looked for. `until` (`time.monotonic()`): of them
+    none is begun after it, but for the first. `better` is told the best so far.
     """
     best: Verified | None = None
     tried = 0
-    for candidate in _timed(itertools.chain(candidates, _late(proposals)), stage):
+    for candidate in _timed(itertools.chain(_before(until, candidates), _late(proposals)), stage):
         tried += 1
         with stage("verify"):
             summary = verifier.verify(candidate.tree, origin=candidate.origin, diff=candidate.diff)
@@ -44,6 +49,7 @@ def first_verified(
             return Verified(summary, candidate, tried)
         if best is None or _failures(summary) < _failures(best.summary):
             best = Verified(summary, candidate, tried)
+            better(best)
         if verifier.bench.late:
             break
     if best is None:
@@ -51,6 +57,13 @@ def first_verified(
     more = f"; none of {tried} candidates passed every check" if tried > 1 else ""
     summary = best.summary.model_copy(update={"reason": best.summary.reason + more})
     return Verified(summary, best.candidate, tried)
+
+
+def _before(until: float | None, candidates: Iterable[PatchCandidate]) -> Iterator[PatchCandidate]:
+    for candidate in candidates:
+        yield candidate
+        if until is not None and time.monotonic() >= until:
+            return
 
 
 def _late(proposals: Callable[[], Iterable[PatchCandidate]]) -> Iterator[PatchCandidate]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.conditions import Tried, write_both
 from butfor.investigating.contrasting import contrasted, refocused
 from butfor.investigating.forms import same_failure, together
-from butfor.investigating.patches import first_verified
+from butfor.investigating.patches import Verified, first_verified
 from butfor.investigating.progress import Clock
 from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
@@ -31,8 +31,11 @@ SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
 SHARE_OF_SEARCH = 0.85
 """Shares of the budget after which bisecting, the claims and the search for patches stop: no stage starves a later."""
-PATCH_SECONDS = 600.0
-"""For every candidate together: whoever waits for a verdict is waiting for minutes, not for an hour."""
+CLAIM_SECONDS, CLAIMS_SECONDS = 90.0, 150.0
+"""For one claim, and for all of them together."""
+SEARCH_SECONDS, PATCH_SECONDS = 120.0, 300.0
+"""After the first no further candidate is begun; the one under check may take until the second. Whoever waits for a
+verdict is waiting for minutes, not for an hour."""
 
 
 @dataclass
@@ -46,6 +49,8 @@ class Trial:
     scratch: Path
     clock: Clock
     findings: Findings
+    save: Callable[[], None] = lambda: None
+    """Writes what the findings allow so far."""
 
     def conduct(self) -> None:
         """Run the stages in order; each stops the way where it cannot tell."""
@@ -58,7 +63,9 @@ class Trial:
             culprit = self.bisect(runner)
         if culprit is None:
             return
+        self.save()
         proof = self.claims(runner, culprit)
+        self.save()
         self.patch(runner, proof)
 
     def reproduce(self) -> LocalRunner | None:
@@ -182,10 +189,11 @@ class Trial:
         """The three claims, each resting on runs."""
         bisected = self.findings.bisected
         with self.clock.stage("counterfactual"):
+            until = min(time.monotonic() + CLAIMS_SECONDS, self._deadline(SHARE_OF_CLAIMS))
             proof = counterfactual(
                 self.history.repository, runner, culprit, self.history.good, self.history.bad,
                 transition=bisected.transition if bisected else None, hints=self.analysis.ranking.functions,
-                deadline=self._deadline(SHARE_OF_CLAIMS), watch=self.clock.progress.note,
+                seconds=CLAIM_SECONDS, deadline=until, watch=self.clock.progress.note,
             )  # fmt: skip
         self.findings.counterfactual = same_failure(proof.counterfactual, runner.predicate)
         return proof
@@ -193,8 +201,8 @@ class Trial:
     def patch(self, runner: LocalRunner, proof: Proof) -> None:
         """The smallest healing patch that passes every check; else the best one with the checks that it failed."""
         repository, bad = self.history.repository, self.history.bad
-        end = time.monotonic() + PATCH_SECONDS
-        until = min(end, self._deadline(SHARE_OF_SEARCH))
+        begun = time.monotonic()
+        until = min(begun + SEARCH_SECONDS, self._deadline(SHARE_OF_SEARCH))
         candidates = minimise(
             repository, runner, proof.healing, bad, hints=self.analysis.ranking.functions, deadline=until,
             watch=self.clock.progress.note,
@@ -202,9 +210,14 @@ class Trial:
         with Verifier(
             repository, runner, bad, self._suspected().test, good=self.history.good,
             new_test=plain_test(self.question.out / "repro"), watch=self.clock.progress.note,
-            deadline=min(end, self._deadline(1.0)),
+            deadline=min(begun + PATCH_SECONDS, self._deadline(1.0)),
         ) as verifier:  # fmt: skip
-            found = first_verified(candidates, self.proposals, verifier, self.clock.stage)
+            self._keep(first_verified(
+                candidates, self.proposals, verifier, self.clock.stage, until=until, better=self._keep,
+            ))  # fmt: skip
+
+    def _keep(self, found: Verified) -> None:
+        """The best patch so far: an investigation that is cut short has it too."""
         self.findings.patch, self.findings.candidate = found.summary, found.candidate
 
     def proposals(self) -> Iterable[PatchCandidate]:

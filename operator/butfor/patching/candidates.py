@@ -94,7 +94,7 @@ def minimise(
                     watch(f"candidate: {candidate.rule}, {candidate.size} lines, after {tries.runs} runs")
                     paused = time.monotonic()
                     yield candidate
-                    tries.postpone(time.monotonic() - paused)
+                    tries.postpone(time.monotonic() - paused, deadline)
 
 
 class _Minimising:

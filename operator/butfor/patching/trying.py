@@ -77,10 +77,10 @@ class Tries:
         self.seen[fingerprint(tree), healthy] = outcome
         return outcome
 
-    def postpone(self, seconds: float) -> None:
-        """Move the deadline: time that others used does not count."""
+    def postpone(self, seconds: float, last: float | None = None) -> None:
+        """Move the deadline, though not beyond `last`: time that others used does not count."""
         if self.deadline is not None:
-            self.deadline += seconds
+            self.deadline = self.deadline + seconds if last is None else min(self.deadline + seconds, last)
 
     @contextmanager
     def singly(self) -> Iterator[None]:
