@@ -23,7 +23,7 @@ NodeKind = Literal[
     "kernel",
     "log",
 ]
-DivergenceKind = Literal["new", "missing", "failed", "unfinished", "slow", "code"]
+DivergenceKind = Literal["new", "missing", "failed", "unfinished", "slow", "code", "kernel"]
 EdgeKind = Literal["happens_before", "synchronous", "resource_conflict", "data"]
 
 

@@ -16,7 +16,7 @@ CITED = 8
 
 
 class Evidence:
-    """Which evidence ids exist: `trace/span`, `trace/span#event`, `payload:i`, `log:i`."""
+    """Which evidence ids exist: `trace/span`, `trace/span#event`, `payload:i`, `log:i`, `kernel:i`."""
 
     def __init__(self, timelines: Timelines) -> None:
         table = timelines.spans
@@ -25,7 +25,8 @@ class Evidence:
         self._events: dict[str, int] = {}
         for span, count in zip(ids, counts, strict=True):
             self._events[span] = max(count, self._events.get(span, 0))
-        self._rows = {"payload": len(timelines.telemetry.payloads), "log": timelines.telemetry.logs.num_rows}
+        told = timelines.telemetry
+        self._rows = {"payload": len(told.payloads), "log": told.logs.num_rows, "kernel": told.kernel.num_rows}
 
     def exists(self, cited: str) -> bool:
         """Whether `cited` names something that was captured."""

@@ -55,7 +55,14 @@ def of_tree(tree: Tree, scene: Scene, payloads: dict[str, int]) -> list[Call]:
             below.setdefault(place.span.parent, place.span)
     clients = [p.span for p in tree.places[1:] if p.span.kind in {"CLIENT", "PRODUCER"} and not _embedded(p.span)]
     raised = {e.span: families.family(e.types, e.message) for e in tree.request.exceptions}
-    return [_call(span, below.get(span.id), payloads.get(span.id), raised.get(span.id, ""), scene) for span in clients]
+    return [_call(span, _server(span, below), payloads.get(span.id), raised.get(span.id, ""), scene) for span in clients]
+
+
+def _server(span: Span, below: dict[str, Span]) -> Span | None:
+    """Who answered a call: within a recording proxy the service itself, which may go on after its caller left."""
+    server = below.get(span.id)
+    inner = below.get(server.id) if server is not None and server.attributes.get("butfor.edge") == "true" else None
+    return inner if inner is not None and server is not None and inner.service == server.service else server
 
 
 def _embedded(span: Span) -> bool:

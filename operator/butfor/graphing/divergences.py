@@ -1,8 +1,9 @@
 """Where the failing trace first differs from many healthy ones, and how unusual that is.
 
 What can differ: a span that healthy requests do not have, one that all have and is not there, a span's status, a
-duration beyond every healthy one, and code that no healthy request passed through. Each is dated by when it
-could be known (a span when it starts, its status when it ends): the first is where to look first.
+duration beyond every healthy one, a call that fails or waits in the kernel as in no healthy request, and code that no
+healthy request passed through. Each is dated by when it could be known (a span when it starts, its status when it
+ends): the first is where to look first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from butfor.evidence.graphs import Divergence, DivergenceKind, Node
-from butfor.graphing import spans
+from butfor.graphing import kernels, spans
 from butfor.graphing.builders import Builder
 from butfor.graphing.scenes import Place, Scene
 
@@ -43,7 +44,9 @@ def find(builder: Builder, scene: Scene) -> list[Divergence]:
         return []
     seen = [*_spans(scene), *_missing(scene)] if scene.scope == "route" else [*_statuses(scene)]
     ordered = sorted(seen, key=lambda s: (s.time, -s.depth, s.kind == "missing", s.span, s.detail))
-    found = [_divergence(builder, scene, s) for s in ordered]
+    told = [(s.time, _divergence(builder, scene, s)) for s in ordered]
+    told += [(time, _kernel(scene, node)) for time, node in kernels.divergences(builder, scene, RARE)]
+    found = [one for _, one in sorted(told, key=lambda pair: pair[0])]
     return _without_repeats([*found, *_code(builder, scene)])[:MAX_DIVERGENCES]
 
 
@@ -82,7 +85,9 @@ def _failed(scene: Scene, place: Place, whose: str, healthy: int) -> _Seen:
 
 
 def _last(scene: Scene) -> int:
-    return max((p.span.end or p.span.start for p in scene.representative.places), default=0)
+    places = scene.representative.places
+    seen = [one.time for place in places for one in scene.kernel.get(place.span.id, ())]
+    return max((*(p.span.end or p.span.start for p in places), *seen), default=0)
 
 
 def _longest(scene: Scene) -> dict[str, float]:
@@ -128,6 +133,19 @@ def _divergence(builder: Builder, scene: Scene, seen: _Seen) -> Divergence:
         detail=f"{seen.detail} ({seen.healthy} of {number} healthy requests of {where})",
         healthy_traces=number, share_of_healthy=round(seen.healthy / number, 6), evidence=[seen.span],
         kind=seen.kind, subject=seen.subject,
+    )  # fmt: skip
+
+
+def _kernel(scene: Scene, node: Node) -> Divergence:
+    """The shape of a failing call, or a wait, that (nearly) no healthy request has."""
+    number = node.facts.get("healthy_requests", len(scene.healthy))
+    usual = f", {node.healthy_value} in healthy ones" if node.healthy_value else ""
+    said = f"{node.label}: {node.value}{usual}" if usual else node.label
+    seldom = round((1 - node.unusual) * number)
+    return Divergence(
+        node=node.id, detail=f"kernel: {node.facts['service']} {said} ({seldom} of {number} healthy requests)",
+        healthy_traces=number, share_of_healthy=round(1 - node.unusual, 6), evidence=node.evidence, kind="kernel",
+        subject=node.label,
     )  # fmt: skip
 
 

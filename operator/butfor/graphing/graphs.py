@@ -16,6 +16,7 @@ from butfor.graphing import (
     downstreams,
     flows,
     inputs,
+    kernels,
     limits,
     raisings,
     revisions,
@@ -64,6 +65,7 @@ def _draw(builder: Builder, scene: Scene, shape: Shape, environments: Mapping[st
     inputs.add(builder, scene)
     settings.add(builder, scene, environments)
     limits.add(builder, scene)
+    kernels.add(builder, scene)
     flows.add(builder, scene)
     revisions.add(builder, scene)
 

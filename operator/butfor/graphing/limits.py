@@ -7,7 +7,6 @@ at that moment are who else may have held it: `call` nodes with resource-conflic
 from __future__ import annotations
 
 from butfor.evidence import families, names
-from butfor.evidence.graphs import Node
 from butfor.evidence.timelines import RequestSeen
 from butfor.graphing import spans
 from butfor.graphing.builders import Builder
@@ -34,31 +33,32 @@ def add(builder: Builder, scene: Scene, *, flat: bool = False) -> None:
     raised = [n for n in builder.nodes.values() if n.kind == "exception" and n.facts.get("family") in LIMITS]
     for node in sorted(raised, key=lambda n: n.id):
         family = node.facts["family"]
-        resource = _resource(builder, node.facts["service"], family, node.evidence, node.unusual)
-        builder.edge(resource, node.id, "resource_conflict", node.evidence)
+        reached = resource(builder, node.facts["service"], family, node.evidence, node.unusual)
+        builder.edge(reached, node.id, "resource_conflict", node.evidence)
         if any(families.is_a(family, shared) for shared in _SHARED) and not flat:
-            _add_holders(builder, scene, resource, node)
+            add_holders(builder, scene, reached, node.facts["service"])
     _add_logs(builder, scene, flat=flat)
 
 
-def _resource(builder: Builder, service: str, family: str, evidence: list[str], unusual: float) -> str:
+def resource(builder: Builder, service: str, family: str, evidence: list[str], unusual: float) -> str:
+    """Adds the node of a limit that was reached and returns its id."""
     return builder.node(
         f"resource:{service}:{family}", "resource", LIMITS[family], evidence, exogenous=True, value="reached",
         healthy_value="not reached", unusual=unusual, facts={"family": family, "service": service},
     )  # fmt: skip
 
 
-def _add_holders(builder: Builder, scene: Scene, resource: str, raised: Node) -> None:
-    """Other requests of the service that overlap the failing one."""
+def add_holders(builder: Builder, scene: Scene, wanted: str, service: str) -> None:
+    """Adds other requests of the service that overlap the failing one, as causes of the node `wanted`."""
     failed = scene.representative.request
     others = [
         r for r in scene.timelines.requests
-        if r.service == raised.facts["service"] and r.span != failed.span and _overlap(r, failed)
+        if r.service == service and r.span != failed.span and _overlap(r, failed)
     ]  # fmt: skip
     for other in sorted(others, key=lambda r: (r.start_ns, r.span))[:_MAX_HOLDERS]:
         facts = {"service": other.service, "overlaps": True}
         node = builder.node(f"call:{other.span}", "call", f"{other.method} {other.route}", [other.span], facts=facts)
-        builder.edge(node, resource, "resource_conflict", [other.span, failed.span])
+        builder.edge(node, wanted, "resource_conflict", [other.span, failed.span])
 
 
 def _overlap(one: RequestSeen, other: RequestSeen) -> bool:
@@ -88,5 +88,5 @@ def _add_logs(builder: Builder, scene: Scene, *, flat: bool) -> None:
 def _add_logged_limit(builder: Builder, service: str, body: str, row: int, node: str, unusual: float) -> None:
     family = families.family(["Error"], body)  # a class that says nothing: only the text counts
     if family in LIMITS and f"resource:{service}:{family}" not in builder.nodes:
-        resource = _resource(builder, service, family, [f"log:{row}"], unusual)
-        builder.edge(resource, node, "resource_conflict", [f"log:{row}"])
+        reached = resource(builder, service, family, [f"log:{row}"], unusual)
+        builder.edge(reached, node, "resource_conflict", [f"log:{row}"])

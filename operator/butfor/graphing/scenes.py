@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from butfor.evidence import names
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.graphing.happenings import Happening, happenings
 
 MAX_FAILING = 50
 MAX_HEALTHY = 500
@@ -100,6 +101,9 @@ class Scene:
     scope: str
     spans: dict[str, Span]
     logs: list[Log]
+    kernel: dict[str, list[Happening]] = field(default_factory=dict)
+    """Per span what the kernel saw in it; `kernel_range` is from when to when it was watched."""
+    kernel_range: tuple[int, int] = (0, 0)
 
     @property
     def private(self) -> bool:
@@ -120,11 +124,17 @@ def scene(timelines: Timelines, predicate: FailurePredicate) -> Scene:
     spans = _spans(timelines.spans, traces)
     children = _children(spans)
     failing_trees = [_tree(request, spans, children) for request in failing]
+    watched = happenings(timelines, set(spans))
     return Scene(
         timelines=timelines, predicate=predicate, representative=_representative(failing_trees),
         failing=failing_trees, healthy=[_tree(request, spans, children) for request in healthy], scope=scope,
-        spans=spans, logs=_logs(timelines.telemetry.logs, traces),
+        spans=spans, logs=_logs(timelines.telemetry.logs, traces), kernel=watched, kernel_range=_range(timelines),
     )  # fmt: skip
+
+
+def _range(timelines: Timelines) -> tuple[int, int]:
+    found = pc.min_max(timelines.telemetry.kernel["time_ns"]).as_py()
+    return found["min"] or 0, found["max"] or 0
 
 
 def _picked(timelines: Timelines, indices: Iterable[int]) -> list[RequestSeen]:

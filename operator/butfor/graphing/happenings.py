@@ -1,0 +1,168 @@
+"""What the kernel saw in the spans of the failing and the healthy requests: few rows, read out of many at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from butfor.evidence import families, names
+from butfor.evidence.timelines import Timelines
+
+LEAST_CONFIDENCE = 0.5
+"""What is less likely than not is drawn nowhere."""
+MAX_READ = 50_000
+_WAITS = {1: "the CPU", 2: "a disk"}
+_WAIT_CALLS = {"futex": "a lock", "flock": "a file lock"}
+_SOCKET_CALLS = ("recvfrom", "recvmsg", "read", "sendto", "sendmsg", "connect", "accept4", "accept")
+_POLLS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2")
+_PROCESS_KINDS = ("signal", "exit", "oom_kill", "exec", "fork")
+_COLUMNS = (
+    "time_ns", "duration_ns", "kind", "call", "value", "errno", "failure", "pid", "tid", "path", "family", "remote",
+    "argument_0", "user_stack",
+)  # fmt: skip
+
+Tuple = tuple[str, str, str, str]
+"""Kind, call, errno and target type: the shape of a failure."""
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One event in one span. `row` is its row in `Telemetry.kernel`."""
+
+    row: int
+    span: str
+    confidence: float
+    source: str
+    time: int
+    seconds: float
+    kind: str
+    call: str
+    value: int
+    errno: str
+    failure: bool
+    pid: int
+    tid: int
+    path: str
+    family: str
+    remote: str
+    reason: int
+    stack: int
+
+    @property
+    def id(self) -> str:
+        """Its evidence id."""
+        return f"kernel:{self.row}"
+
+    @property
+    def exact(self) -> bool:
+        """The kernel read its span itself."""
+        return self.confidence >= 1
+
+    @property
+    def target_type(self) -> str:
+        """inet, inet6, unix, file, process, or empty."""
+        if self.kind in _PROCESS_KINDS:
+            return "process"
+        return self.family or ("file" if self.path else "")
+
+    @property
+    def error(self) -> str:
+        """The errno, or what stands for one: a signal's name, an exit status."""
+        if self.kind == "signal":
+            return signal_name(self.value)
+        if self.kind == "exit":
+            return signal_name(self.value & 0x7F) if self.value & 0x7F else f"status {self.value >> 8 & 0xFF}"
+        return self.errno
+
+    @property
+    def shape(self) -> Tuple:
+        """What it has in common with others."""
+        return self.kind, self.call, self.error, self.target_type
+
+    @property
+    def target(self) -> str:
+        """A peer's address, or a path with its variable parts replaced."""
+        return self.remote or (names.target(self.path) if self.path else "")
+
+    @property
+    def awaited(self) -> str:
+        """What a thread off the CPU waited for."""
+        if self.reason in _WAITS:
+            return _WAITS[self.reason]
+        if self.call in _WAIT_CALLS:
+            return _WAIT_CALLS[self.call]
+        if self.call in _SOCKET_CALLS:
+            return "a peer or a file"
+        return "an event or a timer" if self.call in _POLLS else "sleep"
+
+    @property
+    def family_of_error(self) -> str:
+        """The exception family that the error would have, e.g. `exhausted.files`."""
+        if self.kind == "oom_kill":
+            return "exhausted.memory"
+        if self.kind == "signal" and self.value == signal.SIGXFSZ:
+            return "exhausted.size"
+        if self.kind == "abandon":
+            return "timeout"
+        if self.kind == "reset_received":
+            return "connection.reset"
+        return families.family(["Error"], self.errno) if self.errno else families.UNKNOWN
+
+    def said(self) -> str:
+        """In words, without how long it took."""
+        words = {
+            "abandon": "gives up waiting for", "reset_received": "connection reset by", "so_error": "connect",
+            "oom_kill": "killed for want of memory", "signal": "ends by", "exit": "exits with",
+        }  # fmt: skip
+        verb = words.get(self.kind) or self.call or self.kind.replace("_", " ")
+        return " ".join(part for part in (verb, self.error, self.target) if part)
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def happenings(timelines: Timelines, spans: Sequence[str] | set[str]) -> dict[str, list[Happening]]:
+    """Per span, in time order: failures, slow calls and waits of the kernel that most likely belong to it."""
+    joined, events = timelines.joined, timelines.telemetry.kernel
+    if not joined.num_rows or not spans:
+        return {}
+    wanted = pc.and_(
+        pc.is_in(joined["span"].cast(pa.string()), value_set=pa.array(sorted(spans), pa.string())),
+        pc.greater_equal(joined["confidence"], pa.scalar(LEAST_CONFIDENCE, pa.float32())),
+    )
+    found = joined.filter(wanted)
+    rows = events.select(_COLUMNS).take(found["event"])
+    telling = _telling(rows)
+    return _by_span(found.filter(telling), rows.filter(telling))
+
+
+def _telling(rows: pa.Table) -> pa.Array:
+    """Failures, and what took time. An exception's frames are told by correlate."""
+    kinds = rows["kind"].cast(pa.string())
+    took = pc.and_(pc.greater(rows["duration_ns"], 0), pc.not_equal(kinds, "exception"))
+    return pc.or_(rows["failure"], took)
+
+
+def _by_span(joined: pa.Table, rows: pa.Table) -> dict[str, list[Happening]]:
+    time = np.asarray(rows["time_ns"])
+    # where there are too many, all failures come before what was merely slow
+    order = np.lexsort((time, ~np.asarray(rows["failure"])))[:MAX_READ]
+    taken = pa.array(order)
+    found: dict[str, list[Happening]] = {}
+    for how, row in zip(joined.take(taken).to_pylist(), rows.take(taken).to_pylist(), strict=True):
+        found.setdefault(how["span"], []).append(Happening(
+            how["event"], how["span"], how["confidence"], how["join_source"], row["time_ns"],
+            max(row["duration_ns"], 0) / 1e9, row["kind"], row["call"], row["value"], row["errno"], row["failure"],
+            row["pid"], row["tid"], row["path"], row["family"], row["remote"], row["argument_0"], row["user_stack"],
+        ))  # fmt: skip
+    return {span: sorted(several, key=lambda one: (one.time, one.row)) for span, several in found.items()}

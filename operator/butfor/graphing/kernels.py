@@ -1,0 +1,210 @@
+"""Kernel nodes: what failed, was given up or ended beneath a failing request's spans, and what it waited for.
+
+A failure is one node per service, place and shape (kind, call, errno, target type). A limit that the errno names is a
+resource node; a peer that no client span tells of is a downstream node. How unusual a shape is, healthy requests of
+the same route tell, as far as the kernel was watched while they ran.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from butfor.evidence import families
+from butfor.evidence.graphs import Node
+from butfor.graphing import limits, spans
+from butfor.graphing.builders import Builder, digest
+from butfor.graphing.happenings import Happening
+from butfor.graphing.scenes import Scene, Tree
+
+MAX_NODES = 60
+MAX_WAITS = 20
+_BEYOND = 1.5
+_NOISE_S = 0.01
+_OUTCOMES = {
+    "connection.refused": "refused", "connection.reset": "reset", "connection.broken_pipe": "reset",
+    "connection.unreachable": "refused", "timeout.connect": "timeout", "timeout": "timeout",
+}  # fmt: skip
+_CONNECTING = ("connect", "so_error", "abandon")
+"""Kinds that only a client has; a peer that resets may be the service's own client."""
+
+
+def add(builder: Builder, scene: Scene) -> None:
+    """Adds failure nodes with their resources and downstreams, and what slow spans waited for."""
+    if not scene.kernel:
+        return
+    compared = [tree for tree in scene.healthy if _watched(scene, tree)]
+    _add_failures(builder, scene, compared)
+    _add_waits(builder, scene, compared)
+
+
+def divergences(builder: Builder, scene: Scene, rare: float) -> Iterator[tuple[int, Node]]:
+    """When each kernel node of the representative first showed that at most the share `rare` of healthy ones have."""
+    first: dict[str, int] = {}
+    for place in scene.representative.places:
+        for one in scene.kernel.get(place.span.id, ()):
+            first.setdefault(one.id, one.time)
+    for node in sorted(builder.nodes.values(), key=lambda n: n.id):
+        times = [first[cited] for cited in node.evidence if cited in first]
+        compared = node.facts.get("kind") == "off_cpu" or node.facts.get("healthy_requests")
+        if node.kind == "kernel" and times and compared and node.unusual >= 1 - rare:
+            yield min(times), node
+
+
+def failures(scene: Scene, tree: Tree) -> list[Happening]:
+    """All failures in the spans of a request."""
+    return [one for place in tree.places for one in scene.kernel.get(place.span.id, ()) if one.failure]
+
+
+def _watched(scene: Scene, tree: Tree) -> bool:
+    """Whether the kernel was watched when the request ran: else that it shows no failure tells nothing."""
+    first, last = scene.kernel_range
+    return first <= tree.request.start_ns <= last
+
+
+def _add_failures(builder: Builder, scene: Scene, compared: Sequence[Tree]) -> None:
+    seen: dict[str, list[tuple[Tree, Happening]]] = defaultdict(list)
+    for tree in scene.failing:
+        for one in failures(scene, tree):
+            seen[_id(scene, one)].append((tree, one))
+    healthy = Counter(shape for tree in compared for shape in {one.shape for one in failures(scene, tree)})
+    unusual = {id_: _unusual(healthy[several[0][1].shape], compared) for id_, several in seen.items()}
+    ranked = sorted(seen, key=lambda id_: (-unusual[id_], -len(seen[id_]), id_))
+    for id_ in ranked[:MAX_NODES]:
+        _add_failure(builder, scene, id_, seen[id_], unusual[id_], len(compared))
+
+
+def _unusual(matches: int, compared: Sequence[Tree]) -> float:
+    """With nothing to compare with, a failing call is as usual as not: programs probe and retry all the time."""
+    return round(1 - matches / len(compared), 6) if compared else 0.5
+
+
+def _id(scene: Scene, one: Happening) -> str:
+    span = scene.spans.get(one.span)
+    place = span.operation if span else ""
+    service = span.service if span else scene.predicate.service
+    return f"kernel:{service}:{digest(place, *one.shape)}"
+
+
+def _add_failure(
+    builder: Builder, scene: Scene, id_: str, seen: Sequence[tuple[Tree, Happening]], unusual: float, compared: int
+) -> None:
+    own = scene.representative.request.span
+    ordered = sorted(seen, key=lambda pair: (pair[0].request.span != own, pair[1].time, pair[1].row))
+    first = ordered[0][1]
+    cited = [cite for _, one in ordered[:3] for cite in (one.id, one.span)]
+    service = scene.spans[first.span].service if first.span in scene.spans else scene.predicate.service
+    targets = Counter(one.target for _, one in ordered)
+    builder.node(
+        id_, "kernel", first.said(), cited, value=first.error or first.kind, unusual=unusual,
+        facts={
+            "service": service, "kind": first.kind, "call": first.call, "errno": first.errno, "source": first.source,
+            "target_type": first.target_type, "family": first.family_of_error, "times": len(ordered),
+            "targets": [target for target, _ in targets.most_common(3) if target], "exact": first.exact,
+            "confidence": round(first.confidence, 3), "after_s": round(first.seconds, 6), "healthy_requests": compared,
+            "failing_share": round(len({tree.request.span for tree, _ in ordered}) / len(scene.failing), 4),
+        },
+    )  # fmt: skip
+    _link(builder, scene, id_, [one for tree, one in ordered if tree.request.span == own], cited)
+    _add_causes(builder, scene, builder.nodes[id_], first)
+
+
+def _link(builder: Builder, scene: Scene, id_: str, own: Sequence[Happening], cited: Iterable[str]) -> None:
+    """To the spans in which it happened, and to the exceptions that say the same there."""
+    places = sorted({spans.node_of(builder, scene, one.span) for one in own}) or [spans.request_id(scene)]
+    for place in places:
+        builder.edge(id_, place, "synchronous", cited)
+    family = builder.nodes[id_].facts["family"]
+    said = [
+        node.id
+        for node in builder.nodes.values()
+        if node.kind == "exception" and family != families.UNKNOWN and _alike(str(node.facts.get("family")), family)
+        and node.facts.get("service") == builder.nodes[id_].facts["service"]
+    ]  # fmt: skip
+    for exception in sorted(said):
+        builder.edge(id_, exception, "synchronous", cited)
+
+
+def _alike(one: str, other: str) -> bool:
+    return families.is_a(one, other) or families.is_a(other, one)
+
+
+def _add_causes(builder: Builder, scene: Scene, node: Node, first: Happening) -> None:
+    family = str(node.facts["family"])
+    if family in limits.LIMITS:
+        resource = limits.resource(builder, str(node.facts["service"]), family, node.evidence, node.unusual)
+        builder.edge(resource, node.id, "resource_conflict", node.evidence)
+    outcome = _OUTCOMES.get(family)
+    if outcome and first.remote and first.kind in _CONNECTING and not _told(scene, first):
+        _add_peer(builder, node, first, outcome)
+
+
+def _told(scene: Scene, one: Happening) -> bool:
+    """Whether a client span tells of this call: then its downstream node is there already."""
+    span = scene.spans.get(one.span)
+    return span is not None and span.kind in ("CLIENT", "PRODUCER")
+
+
+def _add_peer(builder: Builder, node: Node, first: Happening, outcome: str) -> None:
+    facts: dict[str, Any] = {
+        "service": node.facts["service"], "outcome": outcome, "differs": ["outcome"], "itself_failed": None,
+        "failing_share": node.facts["failing_share"], "kernel": True,
+    }  # fmt: skip
+    peer = builder.node(
+        f"downstream:{first.remote}/connect", "downstream", f"{first.remote}: connect", node.evidence, exogenous=True,
+        value=f"{outcome} after {first.seconds:.3f} s", unusual=node.unusual, facts=facts,
+    )  # fmt: skip
+    builder.edge(peer, node.id, "data", node.evidence)
+
+
+def _add_waits(builder: Builder, scene: Scene, compared: Sequence[Tree]) -> None:
+    """Off the CPU in the representative: each span's reasons, and those beyond what any healthy request waited."""
+    mine = _waits(scene, scene.representative)
+    longest: Counter[tuple[str, str]] = Counter()
+    for tree in compared:
+        for key, several in _waits(scene, tree).items():
+            longest[key] = max(longest[key], _milliseconds(several))
+    for (operation, what), several in sorted(mine.items(), key=lambda one: -_milliseconds(one[1]))[:MAX_WAITS]:
+        usual = longest[operation, what] / 1e3
+        took = _milliseconds(several) / 1e3
+        _annotate(builder, scene, several, what, took)
+        if compared and took > _BEYOND * usual + _NOISE_S:
+            _add_wait(builder, scene, operation, what, several, (took, usual))
+
+
+def _waits(scene: Scene, tree: Tree) -> dict[tuple[str, str], list[Happening]]:
+    """Per operation and reason."""
+    found: dict[tuple[str, str], list[Happening]] = defaultdict(list)
+    for place in tree.places:
+        for one in scene.kernel.get(place.span.id, ()):
+            if one.kind == "off_cpu":
+                found[place.span.operation, one.awaited].append(one)
+    return found
+
+
+def _milliseconds(several: Iterable[Happening]) -> int:
+    return int(sum(one.seconds for one in several) * 1e3)
+
+
+def _annotate(builder: Builder, scene: Scene, several: Sequence[Happening], what: str, took: float) -> None:
+    node = spans.node_of(builder, scene, several[0].span)
+    known = builder.nodes.get(node)
+    if known is not None:
+        waits = {**known.facts.get("waits_s", {}), what: round(took, 3)}
+        builder.nodes[node] = known.model_copy(update={"facts": {**known.facts, "waits_s": waits}})
+
+
+def _add_wait(
+    builder: Builder, scene: Scene, operation: str, what: str, several: Sequence[Happening], times: tuple[float, float]
+) -> None:
+    first = scene.spans[several[0].span]
+    cited = [cite for one in several[:3] for cite in (one.id, one.span)]
+    node = builder.node(
+        f"kernel:{first.service}:{digest(operation, 'off_cpu', what)}", "kernel", f"waits for {what}", cited,
+        value=f"{times[0]:.3f} s", healthy_value=f"at most {times[1]:.3f} s", unusual=1.0,
+        facts={"service": first.service, "kind": "off_cpu", "waited_s": round(times[0], 3), "awaited": what},
+    )  # fmt: skip
+    builder.edge(node, spans.node_of(builder, scene, several[0].span), "synchronous", cited)
+    if what in ("a lock", "a file lock"):
+        limits.add_holders(builder, scene, node, first.service)
