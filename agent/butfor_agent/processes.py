@@ -48,6 +48,10 @@ class Process:
     exit_code: int | None = None
     exit_signal: int | None = None
 
+    def copy(self) -> Process:
+        """As it is now."""
+        return replace(self)
+
     def child(self, pid: int) -> Process:
         """What a fork makes of it: the same program in another process, until it says otherwise."""
         return replace(self, pid=pid, inner_pid=0, started_ns=0, parent=self.pid)

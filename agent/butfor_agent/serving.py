@@ -20,6 +20,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from butfor_agent import processes
+from butfor_agent.files import store
 from butfor_agent.libbpf import BpfError
 from butfor_agent.sessions import Session
 
@@ -30,7 +31,6 @@ class Server:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._folder: Path | None = None
-        self._losses: dict[str, int] = {}
         self._misses: dict[str, int] = {}
         self._doing: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "watch": self._watch, "forget": self._forget, "open": self._open, "close": self._close,
@@ -63,20 +63,18 @@ class Server:
     def _open(self, command: dict[str, Any]) -> dict[str, Any]:
         folder = Path(command["folder"])
         self._session.open(folder / "kernel.arrow")
-        self._folder = folder
-        self._losses, self._misses = self._session.losses(), self._session.misses()
+        self._folder, self._misses = folder, self._session.misses()
         return {}
 
     def _close(self, _: dict[str, Any]) -> dict[str, Any]:
-        if self._folder is None:
+        folder, self._folder = self._folder, None
+        if folder is None:
             raise ValueError("nothing is open")
-        seen = self._session.close()
-        _write(processes.table(seen), self._folder / "processes.arrow")
-        _write(self._session.stacks.table(), self._folder / "stacks.arrow")
-        self._folder = None
+        found, seen = self._session.close()
+        store(processes.table(seen), folder / "processes.arrow")
+        store(self._session.stacks.table(), folder / "stacks.arrow")
         return {
-            "events": self._session.written,
-            "losses": _since(self._session.losses(), self._losses),
+            "events": found.written, "broken": found.broken, "losses": found.windows.listed(),
             "misses": _since(self._session.misses(), self._misses),
             "clock_bound_ns": self._session.clock.bound_ns, "clock_steps": self._session.clock_steps,
         }  # fmt: skip
@@ -87,13 +85,6 @@ class Server:
 
 def _since(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
     return {name: count - before.get(name, 0) for name, count in now.items()}
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with pa.ipc.new_stream(str(part), table.schema) as writer:
-        writer.write_table(table)
-    part.rename(path)
 
 
 def refuse(why: str) -> int:

@@ -8,27 +8,31 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from butfor_agent import calls, processes, slots
 from butfor_agent.clocks import Clock
+from butfor_agent.files import Files
 from butfor_agent.layouts import LayoutError, TypeTable
 from butfor_agent.libbpf import BpfError
 from butfor_agent.loading import KernelMap, Probe, load
 from butfor_agent.raising import Raising
 from butfor_agent.rings import Ring
 from butfor_agent.stacks import Stacks
-from butfor_agent.tables import SCHEMA, Tables
+from butfor_agent.tables import Tables
+from butfor_agent.windows import Windows
 
 _STEP_S = 0.01
+_TURN_S, _LAST_S = 0.25, 5.0
+_BATCH = 1 << 17
 _EXACT = "thread record"
-_CLOCK_STEPS = 100
+_LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,7 @@ class Session:
         self.stacks = Stacks(self._shared["stacks"])
         self.processes: dict[int, processes.Process] = {}
         self._ended: list[processes.Process] = []
-        self._writer: pa.RecordBatchStreamWriter | None = None
-        self._broken = ""
-        self.written = 0
+        self._files: Files | None = None
         self._thread = threading.Thread(target=self._run, name="ring", daemon=True)
         self._thread.start()
 
@@ -150,25 +152,24 @@ class Session:
         self._shared["targets"].delete(struct.pack("=I", pid))
 
     def open(self, path: Path) -> None:
-        """Write what comes from now on to a file (Arrow IPC stream, zstd): readable up to where it was cut off."""
+        """Write what comes from now on to a file, readable up to where it was cut off."""
         with self._lock:
             self._drain()
-            self.written = 0
             self.stacks.clear()
             self._ended.clear()
-            options = pa.ipc.IpcWriteOptions(compression="zstd", emit_dictionary_deltas=False)
-            self._writer = pa.ipc.new_stream(str(path), SCHEMA, options=options)
+            self._files = Files(path, Windows(self.losses))
 
-    def close(self) -> list[processes.Process]:
-        """End the file; who was seen while it was open. Raises BpfError where it could not be written to its end."""
+    def close(self) -> tuple[Files, list[processes.Process]]:
+        """End the file; what became of it, and who was seen while it was open. Raises BpfError where none is open."""
         with self._lock:
-            self._drain()
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
-            if self._broken:
-                raise BpfError(f"reading stopped: {self._broken}")
-            return [*self._ended, *self.processes.values()]
+            until = time.monotonic() + _LAST_S
+            while self._ring.waiting() and time.monotonic() < until:
+                self._drain()
+            files, self._files = self._files, None
+            if files is None:
+                raise BpfError("nothing is open")
+            files.close()
+            return files, [*self._ended, *self.processes.values()]
 
     def losses(self) -> dict[str, int]:
         """What was not delivered, by reason, since the start."""
@@ -197,28 +198,29 @@ class Session:
             probe.close()
 
     def _run(self) -> None:
-        step = 0
+        looked = time.monotonic()
         while not self._stop.wait(_STEP_S):
             with self._lock:
-                try:
-                    self._drain()
-                except (OSError, pa.ArrowException, ValueError) as error:
-                    # a full disk, most likely: what came before is written, what comes now is lost and said so
-                    self._broken, self._writer = self._broken or str(error), None
-            step += 1
-            if step % _CLOCK_STEPS == 0:
+                self._drain()
+                if time.monotonic() - looked < _LOOK_EVERY_S:
+                    continue
+                looked = time.monotonic()
                 self.clock_steps += self.clock.tick()
+                if self._files is not None:
+                    self._files.tick([*self._ended, *self.processes.values()])
 
     def _drain(self) -> None:
         if self._raising is not None:
             self._raising.settle()
-        while len(events := self._ring.read()):
+        until = time.monotonic() + _TURN_S
+        while len(events := self._ring.read(_BATCH)):
             self._learn(events)
-            if self._writer is not None:
+            if self._files is not None:
                 raised = np.flatnonzero(events["kind"] == self._kinds["KIND_EXCEPTION"])
                 places = self._raising.places(events[raised]) if self._raising is not None else []
-                self._writer.write_batch(self._tables.batch(events, self.clock, raised, places))
-                self.written += len(events)
+                self._files.write(self._tables.batch(events, self.clock, raised, places))
+            if time.monotonic() > until:
+                return  # a flood has no end: others want their turn
 
     def _learn(self, events: NDArray[Any]) -> None:
         """The few records that change what we know, in order; then who and which stack is new."""

@@ -52,7 +52,7 @@ def watched(session, tmp_path):
         session.watch(process.pid)
         out, _ = process.communicate(b"go\n", timeout=60)
         assert process.returncode == expect, out
-        processes = session.close()
+        _, processes = session.close()
         rows = pa.ipc.open_stream(rows_file.read_bytes()).read_all().to_pylist()
         return [row for row in rows if row["pid"] == process.pid], processes, out.decode()
 

@@ -26,6 +26,9 @@ class Loss(Frozen):
     where: str
     count: int
     reason: str
+    start_ns: int = 0
+    end_ns: int = 0
+    """When (Unix nanoseconds), where that is known; else 0."""
 
 
 class CapturedService(Lenient):

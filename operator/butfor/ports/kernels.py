@@ -5,6 +5,7 @@ An agent that cannot be had is a reason, never an error: whoever captures goes o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -21,6 +22,16 @@ from butfor.ports.caches import cache_root
 
 _START_S, _ANSWER_S = 120.0, 60.0
 """The first start may compile the probes."""
+
+
+_LOST = {
+    "ring_full": ("kernel events", "the buffer was full"),
+    "not_stored": ("kernel events", "they could not be written"),
+    "pending_full": ("kernel durations", "more calls at once than can be remembered"),
+    "stack": ("kernel stacks", "they could not be kept"),
+    "socket_full": ("kernel sockets", "more at once than can be remembered"),
+}
+"""Where something is missing, and why, by the agent's reasons: only the first two are events."""
 
 
 class Kernel:
@@ -75,17 +86,13 @@ class Kernel:
     def close(self) -> tuple[list[Loss], dict[str, Any]]:
         """End the file, with `processes.arrow` and `stacks.arrow` beside it; losses, and the clock's bounds."""
         answer = self._ask({"do": "close"})
-        losses = [
-            Loss(where="kernel events", count=count, reason=reason.replace("_", " "))
-            for reason, count in answer["losses"].items()
-            if count
-        ]
-        return losses, answer
+        return [_loss(window) for window in answer["losses"]], answer
 
     def stop(self) -> None:
         """End the agent; the kernel detaches what it had attached, also if it has to be killed."""
         if self._process.stdin is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it was killed, with a command on its way
+                self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -126,3 +133,8 @@ class Kernel:
                 break
             line += piece
         return line
+
+
+def _loss(window: dict[str, Any]) -> Loss:
+    where, reason = _LOST.get(window["reason"], ("kernel events", str(window["reason"]).replace("_", " ")))
+    return Loss(where=where, reason=reason, count=window["count"], start_ns=window["start_ns"], end_ns=window["end_ns"])

@@ -69,6 +69,7 @@ class Recording:
                 keep_services(self._folder, until_ns)
         except (InfrastructureError, OSError, pa.ArrowException) as error:
             return self._cut(_line(error), probes, until_ns)
+        self.reason = self.reason or (f"it was not written to its end: {facts['broken']}" if facts["broken"] else "")
         if self.reason:
             losses.append(Loss(where="kernel events", count=1, reason=self.reason))
         return KernelRecording(
@@ -78,7 +79,8 @@ class Recording:
 
     def _cut(self, reason: str, probes: dict[str, str], until_ns: int) -> KernelRecording:
         """What there is of a recording that was not ended: the rows up to the cut, where who is who was written."""
-        loss = Loss(where="kernel events", count=1, reason=_GAP)
+        alive = self._kernel is not None and self._kernel.alive
+        loss = Loss(where="kernel events", count=1, reason=reason if alive else _GAP)
         try:
             keep_services(self._folder, until_ns)
         except (OSError, pa.ArrowException) as error:
