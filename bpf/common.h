@@ -45,6 +45,7 @@ static __always_inline __u32 butfor_inner(struct pid *pid)
 	return upid.nr;
 }
 
+/* Of any task, the one that runs or another. */
 static __always_inline void butfor_who(struct butfor_event *event, struct task_struct *task)
 {
 	event->cgroup = bpf_get_current_cgroup_id();
@@ -57,15 +58,15 @@ static __always_inline void butfor_who(struct butfor_event *event, struct task_s
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
 }
 
-/* Who runs, as far as it never changes in a thread: walking there costs more than all the rest of a record. */
-static __always_inline void butfor_know(struct butfor_identity *known, struct task_struct *task, __u32 tid)
+/* Who runs, as far as it never changes in a thread. */
+static __always_inline void butfor_know(struct butfor_identity *known)
 {
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	known->started_ns = BPF_CORE_READ(leader, start_boottime);
-	known->inner_tid = butfor_inner(BPF_CORE_READ(task, thread_pid));
-	known->inner_pid = butfor_inner(BPF_CORE_READ(leader, thread_pid));
-	known->tid = tid;
+	known->started_ns = task->group_leader->start_boottime;
+	known->inner_tid = butfor_inner(task->thread_pid);
+	known->inner_pid = butfor_inner(task->group_leader->thread_pid);
+	known->tid = task->pid;
 }
 
 /* A zeroed record with time, kind and who; NULL (and counted) where the ring is full. */
@@ -87,9 +88,9 @@ static __always_inline struct butfor_event *butfor_begin(__u32 kind)
 	return event;
 }
 
-static __always_inline void butfor_span(struct butfor_event *event, struct task_struct *task)
+static __always_inline void butfor_span(struct butfor_event *event)
 {
-	event->miss = butfor_read_context(task, event->pid, event->trace_id, event->span_id);
+	event->miss = butfor_read_context(event->pid, event->trace_id, event->span_id);
 	if (event->miss == BUTFOR_CONTEXT_READ) {
 		event->join = JOIN_THREAD;
 		event->miss = 0;
@@ -98,23 +99,13 @@ static __always_inline void butfor_span(struct butfor_event *event, struct task_
 	}
 }
 
-/* Only from a program that runs on the thread it is about. */
-static __always_inline void butfor_begin_thread(struct butfor_event *event)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-
-	butfor_who(event, task);
-	butfor_span(event, task);
-}
-
-/* The same where the thread's identity was kept. A thread that calls exec takes its leader's id: then it is read anew. */
+/* For a thread whose identity was kept. One that calls exec takes its leader's id: then it is read anew. */
 static __always_inline void butfor_begin_known(struct butfor_event *event, struct butfor_identity *known)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
 
 	if (known->tid != (__u32)ids)
-		butfor_know(known, task, ids);
+		butfor_know(known);
 	event->pid = ids >> 32;
 	event->tid = (__u32)ids;
 	event->started_ns = known->started_ns;
@@ -123,7 +114,15 @@ static __always_inline void butfor_begin_known(struct butfor_event *event, struc
 	event->cgroup = bpf_get_current_cgroup_id();
 	event->cpu = bpf_get_smp_processor_id();
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
-	butfor_span(event, task);
+	butfor_span(event);
+}
+
+/* Only from a program that runs on the thread it is about. */
+static __always_inline void butfor_begin_thread(struct butfor_event *event)
+{
+	struct butfor_identity known = {};
+
+	butfor_begin_known(event, &known);
 }
 
 /* Readers poll: a wake-up per record would cost more than the record. */

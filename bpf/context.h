@@ -12,19 +12,22 @@ struct butfor_thread_record {
 	__u16 attributes;
 } __attribute__((packed));
 
-static __always_inline __u64 butfor_thread_pointer(struct task_struct *task)
+/* A task that the verifier knows to be the running one is read by plain loads, without a helper for each. */
+static __always_inline __u64 butfor_thread_pointer(void)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+
 #if defined(__TARGET_ARCH_arm64)
-	return BPF_CORE_READ(task, thread.uw.tp_value);
+	return task->thread.uw.tp_value;
 #else
-	return BPF_CORE_READ(task, thread.fsbase);
+	return task->thread.fsbase;
 #endif
 }
 
 /* The address of the thread's slot, 0 where it has no block for the module yet. */
-static __always_inline __u64 butfor_slot_address(struct task_struct *task, const struct butfor_slot *slot)
+static __always_inline __u64 butfor_slot_address(const struct butfor_slot *slot)
 {
-	__u64 pointer = butfor_thread_pointer(task), table = 0, block = 0;
+	__u64 pointer = butfor_thread_pointer(), table = 0, block = 0;
 
 	if (!slot->module)
 		return pointer + slot->offset;
@@ -41,8 +44,8 @@ static __always_inline __u64 butfor_slot_address(struct task_struct *task, const
 	return block && block != ~0ULL ? block + slot->offset : 0;
 }
 
-/* BUTFOR_CONTEXT_READ, or the reason (enum butfor_context_miss). */
-static __always_inline __u8 butfor_read_context(struct task_struct *task, __u32 pid, __u8 *trace_id, __u8 *span_id)
+/* Of the running thread: BUTFOR_CONTEXT_READ, or the reason (enum butfor_context_miss). */
+static __always_inline __u8 butfor_read_context(__u32 pid, __u8 *trace_id, __u8 *span_id)
 {
 	const struct butfor_slot *slot = bpf_map_lookup_elem(&slots, &pid);
 	struct butfor_thread_record record = {};
@@ -50,7 +53,7 @@ static __always_inline __u8 butfor_read_context(struct task_struct *task, __u32 
 
 	if (!slot)
 		return MISS_NO_SLOT;
-	address = butfor_slot_address(task, slot);
+	address = butfor_slot_address(slot);
 	if (!address)
 		return MISS_NULL;
 	if (bpf_probe_read_user(&pointer, sizeof(pointer), (void *)address))

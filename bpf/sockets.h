@@ -95,12 +95,11 @@ static __always_inline void butfor_remember(struct sock *sk, __u32 client, int s
 	__u64 key = (__u64)sk;
 	struct butfor_socket *known = bpf_map_lookup_elem(&sockets, &key);
 	struct butfor_socket fresh = {};
-	struct task_struct *task = (void *)bpf_get_current_task();
 	__u64 ids = bpf_get_current_pid_tgid();
 
 	if (known)
 		fresh = *known;
-	if (butfor_read_context(task, ids >> 32, fresh.trace_id, fresh.span_id) != BUTFOR_CONTEXT_READ) {
+	if (butfor_read_context(ids >> 32, fresh.trace_id, fresh.span_id) != BUTFOR_CONTEXT_READ) {
 		__builtin_memset(fresh.trace_id, 0, sizeof(fresh.trace_id));
 		__builtin_memset(fresh.span_id, 0, sizeof(fresh.span_id));
 	}

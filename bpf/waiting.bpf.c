@@ -52,7 +52,7 @@ static __always_inline void gone(struct task_struct *task)
 		bpf_map_delete_elem(&waits, &tid);
 		return;
 	}
-	if (butfor_read_context(task, pid, now.trace_id, now.span_id) != BUTFOR_CONTEXT_READ)
+	if (butfor_read_context(pid, now.trace_id, now.span_id) != BUTFOR_CONTEXT_READ)
 		return;
 	now.since_ns = bpf_ktime_get_ns();
 	now.call = call_of_current();

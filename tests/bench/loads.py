@@ -38,15 +38,16 @@ async def _ask(port: int, until: float) -> list[float]:
     times: list[float] = []
     try:
         while (begin := time.perf_counter()) < until:
-            writer.write(_REQUEST % (len(times) % 50))
-            await _answer(reader)
+            await answered(reader, writer, len(times))
             times.append(time.perf_counter() - begin)
     finally:
         writer.close()
     return times
 
 
-async def _answer(reader: asyncio.StreamReader) -> None:
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+    """Ask once and read the whole answer; RuntimeError where it is not 200."""
+    writer.write(_REQUEST % (number % 50))
     head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
     if b" 200 " not in head.split(b"\r\n", 1)[0]:
         raise RuntimeError(f"answered {head[:80]!r}")
