@@ -75,13 +75,13 @@ def measure(turns: int = TURNS, seconds: float = SECONDS) -> dict[str, list[Stor
 
 def alone(program: Path, seconds: float) -> Storm:
     """Nothing is attached."""
-    return _run(_begin(program, seconds))
+    return _run(begun(program, seconds))
 
 
 def watched(program: Path, seconds: float) -> Storm:
     """The agent with its default probes, written to a file as in a capture."""
     with tempfile.TemporaryDirectory(dir=program.parent) as out, off_storm(), Kernel.start() as kernel:
-        process = _begin(program, seconds)
+        process = begun(program, seconds)
         kernel.watch(process.pid)
         kernel.open(Path(out))
         storm = _run(process)
@@ -93,7 +93,7 @@ def watched(program: Path, seconds: float) -> Storm:
 
 def peered(program: Path, seconds: float) -> Storm:
     """`bpftrace` with the fields that the agent keeps of such a call."""
-    process = _begin(program, seconds)
+    process = begun(program, seconds)
     out, said = program.with_name("peer.out"), program.with_name("peer.err")
     with out.open("wb") as stdout, said.open("wb") as stderr, off_storm():
         peer = subprocess.Popen(
@@ -110,7 +110,7 @@ def peered(program: Path, seconds: float) -> Storm:
     return Storm(storm.calls, storm.seconds, storm.cpu_seconds, delivered, lost)
 
 
-def _begin(program: Path, seconds: float) -> subprocess.Popen[bytes]:
+def begun(program: Path, seconds: float) -> subprocess.Popen[bytes]:
     """The storm, on the last core, waiting for its byte."""
     with _kept_to({max(_CORES)}):
         return subprocess.Popen([str(program), str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
