@@ -37,6 +37,7 @@ def evaluate(
     python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
     budget: Annotated[float, typer.Option(help="minutes for one incident")] = 20.0,
     analyse_only: Annotated[bool, typer.Option(help="stop before anything is executed: ranks only")] = False,
+    bundles: Annotated[Path | None, typer.Option(help="the --out of an earlier run: nothing is captured anew")] = None,
 ) -> int:
     """Capture, investigate and score incidents; print a table and write the rows as JSON.
 
@@ -44,8 +45,8 @@ def evaluate(
     """
     cases = find_cases(folder, only)
     settings = Settings(
-        out=out, repos=repos, without=parse_sources(without), analyse_only=analyse_only, budget_s=budget * 60,
-        bench=Bench.of_this_machine(python),
+        out=out, repos=repos, without=parse_sources(without), analyse_only=analyse_only, bundles=bundles,
+        budget_s=budget * 60, bench=Bench.of_this_machine(python),
     )  # fmt: skip
     rows = []
     for number, case in enumerate(cases, 1):

@@ -34,6 +34,8 @@ class Settings:
     repos: Path | None = None
     without: frozenset[str] = frozenset()
     analyse_only: bool = False
+    bundles: Path | None = None
+    """The `out` of an earlier run, whose bundles are investigated again; without it each incident is captured."""
     budget_s: float = 1200.0
     bench: Bench = field(default_factory=Bench.of_this_machine)
 
@@ -58,7 +60,8 @@ def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, A
     histories = find_histories(incident, case, settings.repos)
     started = time.monotonic()
     progress.stage("capture")
-    bundle = captured(incident, case, histories, settings.bench, out, progress.note)
+    kept = settings.bundles / incident.id / "bundle" if settings.bundles else None
+    bundle = kept or captured(incident, case, histories, settings.bench, out, progress.note)
     seconds = round(time.monotonic() - started, 3)
     verdict = investigate(question(incident, case, histories, bundle, out, settings), settings.bench, progress)
     progress.stage("score")
