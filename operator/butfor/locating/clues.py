@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl
 
 from butfor.evidence.graphs import CausalGraph, Node, Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
@@ -19,6 +20,8 @@ WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
 REQUEST, STATUS, NODE, FAMILY, ANSWER = 0.6, 0.5, 0.7, 0.5, 0.6
 MOST_REQUESTS = 200
 LONGEST_VALUE = 200
+LONGEST_QUERY = 8192
+MOST_VALUES = 20
 VALUED = ("config", "flag")
 SET = ("input", "config", "flag")
 """What is set from outside: code far from the failure may read it, so the length of its path says nothing."""
@@ -52,7 +55,8 @@ def gather(
     """
     found: dict[str, Clue] = {}
     usual = _usual(timelines) | _everywhere(graph)
-    clues = [*_nodes(graph, cut, reach), *_families(families), *(_requests(timelines, usual) if traces else ())]
+    clues = [*_nodes(timelines, graph, cut, reach), *_families(families)]
+    clues += _requests(timelines, usual) if traces else ()
     for clue in clues:
         folded = fold(clue.word)
         rare = changed if clue.read and changed else telling
@@ -108,7 +112,7 @@ def _words(timelines: Timelines, request: RequestSeen) -> Iterator[str]:
             yield from WORD.findall(value[:LONGEST_VALUE])
 
 
-def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
+def _nodes(timelines: Timelines, graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
     divergent = {d.node: d.subject for d in graph.divergence}
     for node in graph.nodes:
         weight = reach.strength(node.id)
@@ -118,7 +122,8 @@ def _nodes(graph: CausalGraph, cut: Slice, reach: Reach) -> Iterator[Clue]:
             sliced = exogenous and node.id in cut.nodes
             read = sliced and node.kind in SET
             strength = NODE * (1.0 if read else weight) * max(0.3, node.unusual)
-            for word in WORD.findall(_described(node, divergent.get(node.id, ""))):
+            sent = _sent(timelines, node) if read else ""
+            for word in WORD.findall(f"{_described(node, divergent.get(node.id, ''))} {sent}"):
                 yield Clue(word, strength, f"{node.kind} {node.label!r} diverges", evidence, compared=sliced, read=read)
 
 
@@ -129,6 +134,20 @@ def _described(node: Node, subject: str) -> str:
         return node.frame.function
     name = _dimension(node.id) if node.kind == "input" else node.label
     return f"{name} {subject} {values}"[: 10 * LONGEST_VALUE]
+
+
+def _sent(timelines: Timelines, node: Node) -> str:
+    """What failing requests have in the header or query field that an input node is about."""
+    place, _, name = node.id.removeprefix("input:").rstrip("=").partition(":")
+    failing, payloads = _picked(timelines, timelines.failing), timelines.telemetry.payloads
+    if place == "query":
+        found = [v for r in failing for k, v in parse_qsl(r.target.partition("?")[2][:LONGEST_QUERY]) if k == name]
+    elif place == "header":
+        asked = [payloads[r.payload] for r in failing if r.payload is not None and r.payload < len(payloads)]
+        found = [v for payload in asked for k, v in payload.request_headers if k.lower() == name]
+    else:
+        found = []
+    return " ".join(value[:LONGEST_VALUE] for value in dict.fromkeys(found[:MOST_VALUES]))
 
 
 def _dimension(node: str) -> str:
