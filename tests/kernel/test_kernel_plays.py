@@ -65,6 +65,7 @@ def test_what_a_service_met_in_the_kernel_is_joined_to_the_span_it_met_it_in(ker
     assert known[missing["trace_id"] + missing["span_id"]] == "/missing"
     assert {row["join"] for row in [*refused, missing]} == {"thread"}
     assert not [row for row in events if row["kind"] == "signal"]
+    assert {row["trace_id"] + row["span_id"] for row in events if row["join"] == "thread"} <= set(known)
 
 
 def test_a_play_that_nobody_watches_says_nothing_of_the_kernel(tmp_path):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from butfor_inject.settings import Settings
 
 Ids = Tuple[str, str]
+OURS = b"\xff" * 24
+"""Ids under which recording itself is done; no span has them."""
 _NAME = "butfor_context"
 _activate: Callable[[Any], Any] | None = None
 _shown: Callable[[], Any] | None = None
@@ -40,6 +42,11 @@ def show_if_none(ids: Ids) -> Any:
     """As `show`, but a span that was carried here already stays."""
     before = None if _shown is None else _shown()
     return before if before is not None else show(ids)
+
+
+def aside() -> Any:
+    """As `show`, for work of ours that is no part of any span: a reader leaves it out."""
+    return None if _activate is None else _activate(OURS)
 
 
 def restore(before: Any) -> None:

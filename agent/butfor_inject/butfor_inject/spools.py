@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Callable
 
+from butfor_inject import publishing
+from butfor_inject.contexts import copied
 from butfor_inject.settings import Settings
 from butfor_inject.texts import attributes, members, text
+
+
+def _aside(write: Callable[..., Any]) -> Callable[..., Any]:
+    """What recording itself asks of the kernel belongs to no request."""
+
+    def method(self: Spool, *arguments: Any, **named: Any) -> Any:
+        before = publishing.aside()
+        try:
+            return write(self, *arguments, **named)
+        finally:
+            publishing.restore(before)
+
+    return copied(method, write)  # type: ignore[no-any-return]
 
 
 class Spool:
@@ -29,6 +44,7 @@ class Spool:
     def _path(self, kind: str, suffix: str) -> str:
         return os.path.join(self.settings.spool, f"{kind}-{self.pid}-{self.token}.{suffix}")
 
+    @_aside
     def _line(self, kind: str, line: str) -> None:
         descriptor = self._files.get(kind)
         if descriptor is None:
@@ -57,6 +73,7 @@ class Spool:
         """Append a message pair (the keys of butfor.evidence.requests.Payload)."""
         self._line("payloads", members(payload))
 
+    @_aside
     def replace(self, kind: str, content: dict[str, Any]) -> None:
         """Write `<kind>-*.json` anew, atomically."""
         temporary = self._path(kind, "tmp")
@@ -69,6 +86,7 @@ class Spool:
         """A path for a body that is still being received."""
         return os.path.join(self.bodies, f".{self.pid}-{os.urandom(6).hex()}.tmp")
 
+    @_aside
     def keep(self, digest: str, *, data: bytes | None = None, path: str | None = None) -> None:
         """Store a body under its digest: from memory, or by renaming the file at `path`."""
         target = os.path.join(self.bodies, digest)

@@ -18,6 +18,8 @@ from butfor.evidence.bundles import Loss
 from butfor.evidence.recordings import KERNEL_FILES, KernelRecording
 from butfor.ports.kernels import Kernel
 
+_RECORDERS = "ff" * 16
+"""The trace id under which code that we put into a service does its own work (`butfor_inject.publishing`)."""
 _GAP = "the agent ended early; what came after is missing"
 
 
@@ -119,7 +121,10 @@ def _keep(path: Path, pids: pa.Array, until_ns: int) -> None:
 
 
 def _of(batch: pa.RecordBatch, pids: pa.Array, until_ns: int) -> pa.RecordBatch:
-    wanted = pc.is_in(batch["pid"], value_set=pids)
+    if "trace_id" not in batch.schema.names:
+        return batch.filter(pc.is_in(batch["pid"], value_set=pids))
+    ours = pc.equal(batch["trace_id"].cast(pa.string()), _RECORDERS)
+    wanted = pc.and_not(pc.is_in(batch["pid"], value_set=pids), ours)
     return batch.filter(pc.and_(wanted, pc.less_equal(batch["time_ns"], until_ns)) if until_ns else wanted)
 
 
