@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pyarrow as pa
+
 from butfor.correlating.failures import groups, judged, with_chains, without_slow
 from butfor.correlating.frames import Sources
 from butfor.correlating.joins import join
@@ -11,7 +13,10 @@ from butfor.correlating.orders import order
 from butfor.correlating.predicates import Explained, explain
 from butfor.correlating.requests import Traffic, traffic
 from butfor.correlating.segments import segments, threads
+from butfor.correlating.signatures import kernel_failures
+from butfor.correlating.uprobes import raised
 from butfor.evidence.incidents import Symptom
+from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import RequestSeen, Timelines
 
@@ -32,18 +37,31 @@ def correlate(
     """
     sources = Sources.known(telemetry.bundle.manifest, source_roots, repository_files)
     spans = order(telemetry.spans)
-    seen = traffic(telemetry, spans, sources)
-    requests, explained = _explained(seen, symptom, telemetry)
-    if not sources.roots and explained.predicate and explained.predicate.frame:
-        explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
     thread = threads(spans.table)
     flat = segments(spans, thread)
     found = join(telemetry, spans, flat, thread)
+    seen = traffic(telemetry, spans, sources, raised(spans, telemetry.kernel, found.table, sources))
+    requests, explained = _explained(seen, symptom, telemetry)
+    if not sources.roots and explained.predicate and explained.predicate.frame:
+        explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
     return Timelines(
         telemetry, spans.table, flat, [*spans.findings, *found.findings], requests,
-        explained.predicate, explained.failing, explained.healthy, explained.reasons,
-        explained.rivals, found.table, found.summary,
+        _with_kernel(explained, requests, telemetry, found.table, spans.table), explained.failing, explained.healthy,
+        explained.reasons, explained.rivals, found.table, found.summary,
     )  # fmt: skip
+
+
+def _with_kernel(
+    explained: Explained, requests: list[RequestSeen], telemetry: Telemetry, joined: pa.Table, spans: pa.Table
+) -> FailurePredicate | None:
+    """The predicate with what the kernel saw of every failing request and of no healthy one of the route."""
+    predicate = explained.predicate
+    if predicate is None or not joined.num_rows:
+        return predicate
+    failing = [requests[i] for i in explained.failing]
+    healthy = [requests[i] for i in explained.healthy if requests[i].route == predicate.route]
+    shown = kernel_failures(telemetry.kernel, joined, spans, failing, healthy)
+    return predicate.model_copy(update={"kernel": shown})
 
 
 def _explained(seen: Traffic, symptom: Symptom | None, telemetry: Telemetry) -> tuple[list[RequestSeen], Explained]:

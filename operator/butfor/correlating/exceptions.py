@@ -21,7 +21,7 @@ from butfor.evidence.timelines import ExceptionSeen, StackSample
 MAX_SEEN = 100_000
 """Exceptions that are read at all; a capture with more is full of handled ones."""
 MAX_MESSAGE = 4000
-SOURCES = ("span_event", "log", "injected")
+SOURCES = ("span_event", "log", "injected", "uprobe")
 """Best first."""
 _SAID = {"span_event": "span_event", "log": "log", "raised": "injected"}
 
@@ -129,10 +129,14 @@ def _qualified(chain: list[Raised], outer: str) -> list[str]:
 
 
 def deduplicated(several: Iterable[Occurrence]) -> list[Occurrence]:
-    """One per (root type, template), best source first; frames come from whichever has them."""
-    kept: dict[tuple[str, str], Occurrence] = {}
+    """One per (root type, template), best source first; frames come from whichever has them.
+
+    What was seen from outside has no type or message: there the place tells one from another.
+    """
+    kept: dict[tuple[str, str, str], Occurrence] = {}
     for one in sorted(several, key=_preference):
-        key = one.seen.types[0].rpartition(".")[2], one.seen.template
+        place = str(one.seen.frames[-1:]) if one.seen.source == "uprobe" else ""
+        key = one.seen.types[0].rpartition(".")[2], one.seen.template, place
         better = kept.get(key)
         if better is None:
             kept[key] = one

@@ -191,9 +191,13 @@ def _primary(i: int, requests: list[RequestSeen], below: dict[int, list[int]]) -
 
 
 def _telling(request: RequestSeen) -> ExceptionSeen | None:
-    """What the server raises because its client went away tells nothing about a request that its client gave up."""
+    """What the server raises because its client went away tells nothing about a request that its client gave up.
+
+    Nor does what was seen from outside: without type and message no run could be compared with it.
+    """
     gone = request.ended == "timeout"
-    return next((seen for seen in request.exceptions if not (gone and is_consequence(seen))), None)
+    told = (seen for seen in request.exceptions if seen.source != "uprobe")
+    return next((seen for seen in told if not (gone and is_consequence(seen))), None)
 
 
 def _deepest(i: int, below: dict[int, list[int]]) -> list[int]:

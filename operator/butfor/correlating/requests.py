@@ -44,10 +44,16 @@ class Traffic:
     failed_span: list[bool]
 
 
-def traffic(telemetry: Telemetry, spans: Ordered, sources: Sources) -> Traffic:
-    """All requests; nothing is judged here."""
+def traffic(
+    telemetry: Telemetry, spans: Ordered, sources: Sources, outside: dict[int, list[Occurrence]] | None = None
+) -> Traffic:
+    """All requests; nothing is judged here.
+
+    `outside`: per span row exceptions that were seen from outside; they count where a request has no others.
+    """
     heads, owner = _heads(spans)
     reader = _Reader(telemetry, spans, owner, sources)
+    reader.complete(outside or {}, owner)
     found = [reader.request(row) for row in heads.tolist()]
     at = {row: i for i, row in enumerate(heads.tolist())}
     outer = [at.get(int(owner[spans.parent[row]]), -1) if spans.parent[row] >= 0 else -1 for row in heads.tolist()]
@@ -139,6 +145,13 @@ class _Reader:
         services = np.asarray(self._service.dictionary_encode().indices, dtype=np.int64)
         self.raised = self._by_head(occurrences(spans, telemetry.logs, sources), owner, services)
         self.sampled = self._by_head(samples(spans, sources), owner, services)
+
+    def complete(self, outside: dict[int, list[Occurrence]], owner: Rows) -> None:
+        """Give requests without any exception those that were seen from outside."""
+        services = np.asarray(self._service.dictionary_encode().indices, dtype=np.int64)
+        for head, seen in self._by_head(outside, owner, services).items():
+            if not self.raised.get(head):
+                self.raised[head] = seen
 
     def _by_head(self, found: dict[int, list[T]], owner: Rows, services: Rows) -> dict[int, list[T]]:
         """Per request what was seen on its own service's spans."""

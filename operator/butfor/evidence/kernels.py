@@ -5,6 +5,8 @@ Texts that repeat are dictionary encoded: ten million events share a few thousan
 
 from __future__ import annotations
 
+import signal
+
 import pyarrow as pa
 
 import butfor.evidence.arrows  # noqa: F401  (whoever handles these tables does without pandas)
@@ -102,3 +104,30 @@ class JoinSummary(Frozen):
     inferred: int = 0
     unattributed: int = 0
     outside: int = 0
+
+
+PROCESS_KINDS = ("signal", "exit", "oom_kill", "exec", "fork")
+
+
+def error_name(kind: str, value: int, errno: str) -> str:
+    """The errno, or what stands for one: the signal that ended a process, or its exit status."""
+    if kind == "signal":
+        return signal_name(value)
+    if kind == "exit":
+        return signal_name(value & 0x7F) if value & 0x7F else f"status {value >> 8 & 0xFF}"
+    return errno
+
+
+def target_type(kind: str, family: str, path: str) -> str:
+    """What an event is about: inet, inet6, unix, file, process, or empty where it is none of these."""
+    if kind in PROCESS_KINDS:
+        return "process"
+    return family or ("file" if path else "")
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV for 11."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -55,7 +55,9 @@ def of_tree(tree: Tree, scene: Scene, payloads: dict[str, int]) -> list[Call]:
             below.setdefault(place.span.parent, place.span)
     clients = [p.span for p in tree.places[1:] if p.span.kind in {"CLIENT", "PRODUCER"} and not _embedded(p.span)]
     raised = {e.span: families.family(e.types, e.message) for e in tree.request.exceptions}
-    return [_call(span, _server(span, below), payloads.get(span.id), raised.get(span.id, ""), scene) for span in clients]
+    return [
+        _call(span, _server(span, below), payloads.get(span.id), raised.get(span.id, ""), scene) for span in clients
+    ]
 
 
 def _server(span: Span, below: dict[str, Span]) -> Span | None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from butfor.evidence import families, names
+from butfor.evidence.kernels import error_name, target_type
 from butfor.evidence.timelines import Timelines
 
 LEAST_CONFIDENCE = 0.5
@@ -20,7 +21,6 @@ _WAITS = {1: "the CPU", 2: "a disk"}
 _WAIT_CALLS = {"futex": "a lock", "flock": "a file lock"}
 _SOCKET_CALLS = ("recvfrom", "recvmsg", "read", "sendto", "sendmsg", "connect", "accept4", "accept")
 _POLLS = ("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2")
-_PROCESS_KINDS = ("signal", "exit", "oom_kill", "exec", "fork")
 _COLUMNS = (
     "time_ns", "duration_ns", "kind", "call", "value", "errno", "failure", "pid", "tid", "path", "family", "remote",
     "argument_0", "user_stack",
@@ -66,18 +66,12 @@ class Happening:
     @property
     def target_type(self) -> str:
         """inet, inet6, unix, file, process, or empty."""
-        if self.kind in _PROCESS_KINDS:
-            return "process"
-        return self.family or ("file" if self.path else "")
+        return target_type(self.kind, self.family, self.path)
 
     @property
     def error(self) -> str:
         """The errno, or what stands for one: a signal's name, an exit status."""
-        if self.kind == "signal":
-            return signal_name(self.value)
-        if self.kind == "exit":
-            return signal_name(self.value & 0x7F) if self.value & 0x7F else f"status {self.value >> 8 & 0xFF}"
-        return self.errno
+        return error_name(self.kind, self.value, self.errno)
 
     @property
     def shape(self) -> Tuple:
@@ -121,14 +115,6 @@ class Happening:
         }  # fmt: skip
         verb = words.get(self.kind) or self.call or self.kind.replace("_", " ")
         return " ".join(part for part in (verb, self.error, self.target) if part)
-
-
-def signal_name(number: int) -> str:
-    """SIGSEGV for 11."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def happenings(timelines: Timelines, spans: Sequence[str] | set[str]) -> dict[str, list[Happening]]:
