@@ -258,6 +258,21 @@ def test_a_restored_function_gets_its_constants_and_what_they_use():
     assert b"import os" in restored
 
 
+def test_what_a_restored_function_needs_as_the_module_is_loaded_stands_before_it():
+    source = (
+        b"LIMIT = 3\n\n\ndef twice(f):\n    return lambda self, *a: doubled(f(self, *a))\n\n\n"
+        b"def doubled(value):\n    return value * 2\n\n\n"
+        b"class Desk:\n    @twice\n    def handle(self, count=LIMIT):\n        return named(count)\n\n\n"
+        b"def named(count):\n    return count + 1\n"
+    )
+    content = b"import os\n\n\nclass Desk:\n    def handle(self):\n        return os.sep\n"
+    restored = put_back(content, definitions(source)["Desk.handle"], source)
+    space: dict[str, object] = {}
+    exec(restored, space)
+    assert space["Desk"]().handle() == 8
+    assert restored.index(b"class Desk") < restored.index(b"def named")
+
+
 ITEMS = "ITEMS = ['a', 'b']\nLISTED = ['a', 'b', 'gone']\n\n\ndef new(item):\n    return {'gone': 300}.get(item, 100)\n"
 LOOP = "def handle():\n    total = 0\n    for item in ITEMS:\n        total += old(item)\n    return total\n"
 

@@ -109,18 +109,33 @@ def _place(content: bytes, wanted: Definition, source: bytes, present: Mapping[s
 
 
 def _with_names(content: bytes, wanted: Definition, source: bytes) -> bytes:
-    """Add what the restored function uses of `source` and `content` lacks: imports, definitions, and theirs in turn."""
+    """Add what the restored function uses of `source` and `content` lacks: imports, definitions, and theirs in turn.
+
+    What is used as the module is loaded (a decorator, a default) must stand before it; the rest goes to the end.
+    """
     module, origin = parsed(content), parsed(source)
     if module is None or origin is None:
         return content
-    lines = edits.split(source)
-    added = _needed(_used(wanted.text), _bound(module.body), _bound(origin.body), lines)
+    lines, bound, offered = edits.split(source), _bound(module.body), _bound(origin.body)
+    added = _needed(_used(wanted.text), bound, offered, lines)
+    loading = [node.lineno for node in _needed(_used_at_load(wanted.text), bound, offered, lines)]
     imports = [n for n in added if isinstance(n, ast.Import | ast.ImportFrom)]
-    others = [n for n in added if not isinstance(n, ast.Import | ast.ImportFrom)]
-    head = edits.Edit("", _after_imports(module), _after_imports(module), tuple(_texts(imports, lines)))
-    tail_line = len(edits.split(content))
-    tail = edits.Edit("", tail_line, tail_line, tuple(_texts(others, lines)))
-    return edits.apply(content, [e for e in (head, tail) if e.new])
+    others = [n for n in added if n not in imports]
+    head, tail = _after_imports(module), len(edits.split(content))
+    restored = definitions(content).get(wanted.name)
+    before = max(head, _top_level(module, restored.start)) if restored else head
+    placed = [
+        edits.Edit("", head, head, tuple(_texts(imports, lines))),
+        edits.Edit("", before, before, tuple(_texts([n for n in others if n.lineno in loading], lines))),
+        edits.Edit("", tail, tail, tuple(_texts([n for n in others if n.lineno not in loading], lines))),
+    ]
+    return edits.apply(content, [e for e in placed if e.new])
+
+
+def _top_level(module: ast.Module, line: int) -> int:
+    """Where the statement of the module begins that holds a line (from 0)."""
+    starts = [min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", []))]) - 1 for n in module.body]
+    return max((start for start in starts if start <= line), default=0)
 
 
 def _needed(
@@ -173,6 +188,16 @@ def _targets(node: Statement) -> list[str]:
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
     return []
+
+
+def _used_at_load(text: tuple[bytes, ...]) -> set[str]:
+    """Names that a function reads as it is defined: decorators, defaults, annotations."""
+    module = parsed(b"".join(edits.reindent(text, -edits.indent(text[0]))))
+    node = module.body[0] if module is not None and module.body else None
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return set()
+    read = [*node.decorator_list, node.args, *([node.returns] if node.returns else [])]
+    return {n.id for part in read for n in ast.walk(part) if isinstance(n, ast.Name)} - BUILTINS
 
 
 def _used(text: tuple[bytes, ...]) -> set[str]:
