@@ -13,6 +13,11 @@ from butfor_inject.texts import attributes, listed, members, pairs
 
 SERVER, CLIENT, INTERNAL = 2, 3, 1
 ERROR = 2
+_LEFT = frozenset({
+    "BrokenPipeError", "ConnectionResetError", "ConnectionAbortedError", "ClientDisconnect", "CancelledError",
+    "GeneratorExit", "ConnectionDropped", "ClientConnectionResetError",
+})  # fmt: skip
+"""Exceptions by which a server learns that its client left."""
 
 
 def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
@@ -32,7 +37,8 @@ def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
         span["events"] = listed(events)
     if finished:
         span["endTimeUnixNano"] = str(exchange.done_ns or time.time_ns())
-        if exchange.failing:
+        error = _error_type(exchange)
+        if error is not None:
             span["status"] = {"code": ERROR, "message": _why(exchange)}
     return span
 
@@ -74,17 +80,23 @@ def _statements_left_out(exchange: Exchange) -> int | None:
 
 
 def _error_type(exchange: Exchange) -> str | None:
-    if exchange.ended:
-        return "timeout" if exchange.ended == "timeout" else "closed"
-    if exchange.escaped:
+    """What the service did wrong; that its client left before it was done is not its own failure."""
+    if exchange.ended and not exchange.gone:
+        return "closed"
+    if exchange.escaped and not (exchange.gone and _by_leaving(exchange.escaped)):
         return str(exchange.escaped["exception.type"])
     return str(exchange.status) if (exchange.status or 0) >= 500 else None
+
+
+def _by_leaving(described: dict[str, Any]) -> bool:
+    """Whether an exception only says that the client is no longer there."""
+    return str(described["exception.type"]).rpartition(".")[2] in _LEFT
 
 
 def _why(exchange: Exchange) -> str:
     if exchange.escaped:
         return str(exchange.escaped["exception.message"])[:200]
-    reasons = {"timeout": "the client gave up", "closed": "closed without an answer", "truncated": "broken off"}
+    reasons = {"closed": "closed without an answer", "truncated": "broken off"}
     return reasons.get(exchange.ended or "", "")
 
 

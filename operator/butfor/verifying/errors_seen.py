@@ -55,6 +55,8 @@ def _spans(document: dict[str, Any]) -> Iterator[ErrorKey]:
         types = [event["exception.type"] for event in events if "exception.type" in event]
         if own.get("butfor.unfinished") == "true":
             status = "UNFINISHED"
+        elif status == "UNSET" and own.get("butfor.ended") == "timeout":
+            status = "CLIENT_LEFT"
         if status != "UNSET" or types:
             for kind in types or [own.get("error.type", "")]:
                 yield service, str(span.get("name", "")), status, kind

@@ -117,7 +117,7 @@ class Spool:
         if exchange.parent:
             span["parentSpanId"] = exchange.parent
         if exchange.end_ns is not None:
-            failed = exchange.ended or (exchange.status or 0) >= 500
+            failed = self._error(exchange) is not None
             span |= {"endTimeUnixNano": str(exchange.end_ns), "status": {"code": 2} if failed else {}}
         resource = {"attributes": [attribute("service.name", self.service)]}
         scope = {"scope": {"name": "butfor.edge"}, "spans": [span]}
@@ -126,7 +126,6 @@ class Spool:
     def _attributes(self, exchange: Exchange) -> dict[str, str | int | bool | None]:
         path, _, query = exchange.target.partition("?")
         ended, status = exchange.ended, exchange.status
-        error = {"truncated": "closed"}.get(ended, ended) if ended else None
         return {
             "butfor.edge": True,
             "http.request.method": exchange.method,
@@ -137,10 +136,18 @@ class Spool:
             "http.request.body.size": exchange.request.size or None,
             "http.response.status_code": status,
             "http.response.body.size": exchange.answer.size if status else None,
-            "error.type": error or (str(status) if (status or 0) >= 500 else None),
+            "error.type": self._error(exchange),
             "butfor.ended": ended,
             "butfor.reset": True if exchange.reset else None,
         }
+
+    @staticmethod
+    def _error(exchange: Exchange) -> str | None:
+        """What the service did wrong; that its client left before it was done is not its own failure."""
+        if exchange.ended and exchange.ended != "timeout":
+            return "closed"
+        status = exchange.status or 0
+        return str(status) if status >= 500 else None
 
 
 def _keep(temporary: Path, path: Path) -> None:
