@@ -39,6 +39,11 @@ def test_a_record_of_a_span_that_had_ended_is_not_exact_and_is_a_finding():
     assert [f.evidence for f in found.findings if f.kind == "stale_context"] == [["kernel:0"]]
 
 
+def test_what_began_in_a_span_and_ended_after_it_is_that_spans():
+    rows, _ = joined([server("t", 0, 10)], [event(200, "off_cpu", "t", "s", duration_ns=195 * MS)])
+    assert rows == [(0, ref("t", "s"), "thread", 1.0)]
+
+
 def test_a_span_that_never_ended_is_open_until_the_last():
     rows, _ = joined([server("t", 0, None, None)], [event(9000, trace="t", name="s")])
     assert rows == [(0, ref("t", "s"), "thread", 1.0)]

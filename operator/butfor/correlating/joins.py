@@ -91,7 +91,8 @@ class _Join:
         found, trace = self._rows_of_ids(thread | socket)
         known = found >= 0
         slack = np.where(known, found, 0)
-        fits = (self.time >= self.spans.start[slack] - SLACK_NS) & (self.time <= self._last(slack) + SLACK_NS)
+        began = self.time - np.maximum(np.asarray(self.events["duration_ns"], dtype=np.int64), 0)
+        fits = (self.time >= self.spans.start[slack] - SLACK_NS) & (began <= self._last(slack) + SLACK_NS)
         self._take(known & thread & fits, found, _THREAD, EXACT)
         self._take(known & thread & ~fits, found, _THREAD, STALE)
         self._take(known & socket & fits, found, _SOCKET, SOCKET)

@@ -92,7 +92,7 @@ class Happening:
             return _WAIT_CALLS[self.call]
         if self.call in _SOCKET_CALLS:
             return "a peer or a file"
-        return "an event or a timer" if self.call in _POLLS else "sleep"
+        return "an event or a timer" if self.call in _POLLS else "a timer"
 
     @property
     def family_of_error(self) -> str:
