@@ -50,11 +50,18 @@ def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
 
 def _outcome(question: Question, findings: Findings) -> tuple[Outcome, str, str]:
     if findings.bisected and findings.bisected.culprit:
-        return "CodeChange", "the failure appears with this commit and not without it", ""
+        return "CodeChange", "the failure appears with this commit and not without it" + _also(findings.twins), ""
     if findings.interventions:
         outcome, reason = decide_outcome(findings.interventions)
         return outcome, reason, "" if outcome != "Inconclusive" else _untold(findings)
     return "Inconclusive", *_why_inconclusive(question, findings)
+
+
+def _also(twins: list[str]) -> str:
+    if not twins:
+        return ""
+    names = ", ".join(sha[:12] for sha in twins[:3]) + (f" and {len(twins) - 3} more" if twins[3:] else "")
+    return f"; the same change is made by {names}, which it cannot be told from where both are merged"
 
 
 def _untold(findings: Findings) -> str:
@@ -129,13 +136,14 @@ def _predicate(findings: Findings) -> FailurePredicate | None:
 
 
 def _suspects(findings: Findings) -> list[Suspect]:
-    """The culprit first where runs named one; else as ranked."""
+    """The culprit first where runs named one, then its twins; else as ranked."""
     ranked = findings.analysis.ranking.suspects if findings.analysis else []
     culprit = findings.bisected.culprit if findings.bisected else None
     first = [suspect for suspect in ranked if suspect.commit == culprit]
     if culprit and not first:
         first = [Suspect(commit=culprit, score=0.0)]
-    return first + [suspect for suspect in ranked if suspect.commit != culprit]
+    rest = [suspect for suspect in ranked if suspect.commit != culprit]
+    return first + sorted(rest, key=lambda suspect: suspect.commit not in findings.twins)
 
 
 def _population(analysis: Analysis | None) -> Population:

@@ -20,7 +20,7 @@ from butfor.investigating.patches import Verified, first_verified
 from butfor.investigating.progress import Clock
 from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
-from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise
+from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise, share, twins
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, with_form_at
 from butfor.reproducing import files as repro_files
@@ -196,6 +196,8 @@ class Trial:
                 seconds=CLAIM_SECONDS, deadline=until, watch=self.clock.progress.note,
             )  # fmt: skip
         self.findings.counterfactual = same_failure(proof.counterfactual, runner.predicate)
+        files = proof.healing[0].tree.overlay if proof.healing else ()
+        self.findings.twins = twins(self.history.repository, culprit, self.history.good, self.history.bad, files)
         return proof
 
     def patch(self, runner: LocalRunner, proof: Proof) -> None:
@@ -218,7 +220,12 @@ class Trial:
 
     def _keep(self, found: Verified) -> None:
         """The best patch so far: an investigation that is cut short has it too."""
-        self.findings.patch, self.findings.candidate = found.summary, found.candidate
+        summary, culprit = found.summary, self.findings.bisected.culprit if self.findings.bisected else None
+        if summary.verified and found.candidate is not None and culprit and summary.origin != "model":
+            some, whole = share(self.history.repository, found.candidate.tree, culprit)
+            said = f"puts back {some} of the {whole} statements that {culprit[:12]} changed"
+            summary = summary.model_copy(update={"reason": said if some <= whole else summary.reason})
+        self.findings.patch, self.findings.candidate = summary, found.candidate
 
     def proposals(self) -> Iterable[PatchCandidate]:
         """Candidates that do not come from the culprit's own changes; checked last, in the same way."""

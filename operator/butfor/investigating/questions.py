@@ -56,6 +56,8 @@ class Findings:
     interventions: list[Intervention] = field(default_factory=list)
     conditions: tuple[str, str] | None = None
     """The folders of the reproduction and of the same with the healthy value, where no commit is to blame."""
+    twins: list[str] = field(default_factory=list)
+    """Other commits of the range that make the culprit's change too."""
     candidate: PatchCandidate | None = None
     patch: PatchSummary | None = None
     degraded: list[str] = field(default_factory=list)

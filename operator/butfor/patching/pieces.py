@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from butfor.evidence.runs import Tree
 from butfor.evidence.suspects import FunctionRef
 from butfor.patching import edits, functions
 from butfor.patching.attempts import Attempt, at_home, home, rank
 from butfor.patching.sources import is_python
 from butfor.patching.statements import Part, changed_parts
 from butfor.patching.transfers import Change, View
+from butfor.ports.repositories import Repository
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,20 @@ def _placed(change: Change, base: View, piece: Piece) -> View | None:
         return None
     placed = edits.transplant(old, content, piece.part.edits)
     return None if placed.conflicts else base.with_files({where: edits.apply(content, placed.edits)})
+
+
+def share(repository: Repository, tree: Tree, culprit: str) -> tuple[int, int]:
+    """How many statements a patch (`tree`) changes, and how many the culprit does; a whole file counts as one."""
+    patched = sum(
+        _statements(path, repository.show(tree.revision, path), content) for path, content in tree.overlay.items()
+    )
+    parent = next(iter(repository.parents(culprit)), culprit)
+    change = Change(repository, culprit, parent)
+    whole = sum(unit.kind != "edit" for unit in change.units)
+    return patched, whole + sum(count(group) for group in roots(change, ()))
+
+
+def _statements(path: str, old: bytes | None, new: bytes | None) -> int:
+    if old is None or new is None:
+        return 1
+    return sum(not small.parts for part in changed_parts(path, old, new) for small in part.walk())
