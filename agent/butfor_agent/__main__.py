@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
 from pathlib import Path
 
-from butfor_agent import building, serving
+from butfor_agent import building, serving, trials
 from butfor_agent.libbpf import BpfError
 from butfor_agent.sessions import Session, Settings
 
@@ -17,6 +18,9 @@ from butfor_agent.sessions import Session, Settings
 def main() -> int:
     """Exit code 0 once stdin ends; 1, with the reason on stdout, where nothing can be attached."""
     options = _options()
+    if options.tried:
+        sys.stdout.write(json.dumps(trials.tried()) + "\n")
+        return 0
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever drives the agent ends it by closing its stdin
     with contextlib.suppress(OSError):
         # a process that starts and ends quickly can be asked who it is only while it is there
@@ -45,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--exceptions", action="store_true", help="also see exceptions of CPython processes, swallowed ones too"
     )
+    parser.add_argument("--try", dest="tried", action="store_true", help="say which ways of attaching work here")
     return parser.parse_args()
 
 

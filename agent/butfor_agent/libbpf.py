@@ -38,6 +38,13 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_elem": (ctypes.c_int, [ctypes.c_int, _POINTER, _POINTER]),
     "bpf_map_delete_elem": (ctypes.c_int, [ctypes.c_int, _POINTER]),
     "bpf_map_get_next_key": (ctypes.c_int, [ctypes.c_int, _POINTER, _POINTER]),
+    "bpf_prog_load": (
+        ctypes.c_int,
+        [ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t, _POINTER],
+    ),
+    "bpf_raw_tracepoint_open": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
+    "libbpf_find_vmlinux_btf_id": (ctypes.c_int, [ctypes.c_char_p, ctypes.c_int]),
+    "libbpf_version_string": (ctypes.c_char_p, []),
     "bpf_obj_get_info_by_fd": (ctypes.c_int, [ctypes.c_int, _POINTER, ctypes.POINTER(ctypes.c_uint32)]),
     "bpf_enable_stats": (ctypes.c_int, [ctypes.c_int]),
     "libbpf_num_possible_cpus": (ctypes.c_int, []),
