@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.rows import BENCHES, Row
+from bench.benches import BENCHES
+from bench.rows import Row
 
 WIDTH = 150
 

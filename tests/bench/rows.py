@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -91,8 +91,3 @@ def analysis_rows() -> Iterator[Row]:
         detail = ", ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
         name = case.name if case else "the demo"
         yield Row("analysis", name, sum(seconds.values()), "s", ANALYSIS_S, detail, dict(seconds))
-
-
-BENCHES: dict[str, Callable[[], Iterator[Row]]] = {
-    "bisection": bisection_rows, "harness": harness_rows, "capture": capture_rows, "analysis": analysis_rows,
-}  # fmt: skip
