@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
 from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise, share, twins
 from butfor.ports.benches import Bench
-from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, with_form_at
+from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, slownesses, with_form_at
 from butfor.reproducing import files as repro_files
 from butfor.verifying import Verifier, plain_test
 
@@ -213,6 +213,7 @@ class Trial:
             repository, runner, bad, self._suspected().test, good=self.history.good,
             new_test=plain_test(self.question.out / "repro"), watch=self.clock.progress.note,
             deadline=min(begun + PATCH_SECONDS, self._deadline(1.0)),
+            slower=_slower if runner.predicate.slower_than_s and not runner.predicate.ended else None,
         ) as verifier:  # fmt: skip
             self._keep(first_verified(
                 candidates, self.proposals, verifier, self.clock.stage, until=until, better=self._keep,
@@ -235,3 +236,8 @@ class Trial:
         own = [service for service in self.question.services if service.good and service.bad]
         predicate = self.analysis.timelines.predicate
         return next((one for one in own if predicate and one.name == predicate.service), own[0])
+
+
+def _slower(good: Sequence[float], other: Sequence[float]) -> bool:
+    """The test that told the slowness of bad."""
+    return slownesses.is_slower(slownesses.compare(good, other))
