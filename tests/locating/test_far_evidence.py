@@ -172,3 +172,32 @@ def test_a_clue_cites_the_input_it_came_from(builder: Builder) -> None:
     cited = next(s for s in ranking.suspects if s.subject == "weights").features
     divergence = next(t for t in cited if t.name == "divergence")
     assert "input:body:$.weight=" in divergence.evidence
+
+
+def ranked_with_input(builder: Builder, target: str, graph: CausalGraph, cut: Slice) -> Ranking:
+    plain = "def handle(request):\n    return answer(request)\n\n\ndef tidy(text):\n    return text\n"
+    builder.commit_files("good", {"app.py": plain})
+    closing = plain.replace("    return text", '    return text.removesuffix("close")')
+    builder.commit_files("close", {"app.py": closing})
+    decoding = closing.replace("def tidy(text)", "def spell(raw):\n    return raw.decode()\n\n\ndef tidy(text)")
+    builder.commit_files("decode", {"app.py": decoding})
+    seen = timelines([frame("app.py", 2, "handle")], "RuntimeError", "refused", target=target)
+    return rank(builder, seen, graph, cut)
+
+
+def with_input(dimension: str, said: str) -> tuple[CausalGraph, Slice]:
+    graph = code_graph([frame("app.py", 2, "handle")])
+    field = Node(id=f"input:{dimension}", kind="input", label=dimension, exogenous=True, unusual=1.0, value=said)
+    leads = Edge(source=field.id, target="code0", kind="data", evidence=["t/s"])
+    grown = graph.model_copy(update={"nodes": [*graph.nodes, field], "edges": [*graph.edges, leads]})
+    return grown, Slice(nodes=[field.id])
+
+
+def test_what_a_query_field_says_points_at_code_that_says_it_too(builder: Builder) -> None:
+    ranking = ranked_with_input(builder, "/item?mode=close", *with_input("query:mode=", "close"))
+    assert value(ranking, "close", "divergence") > value(ranking, "decode", "divergence") + 0.1
+
+
+def test_text_beyond_ascii_points_at_code_that_decodes(builder: Builder) -> None:
+    ranking = ranked_with_input(builder, "/item", *with_input("body.form:name", "text beyond ASCII"))
+    assert value(ranking, "decode", "divergence") > value(ranking, "close", "divergence") + 0.05

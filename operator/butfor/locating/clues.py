@@ -13,11 +13,13 @@ from urllib.parse import parse_qsl
 
 from butfor.evidence.graphs import CausalGraph, Node, Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
-from butfor.locating.lexicons import Family, Telling, fold, status_words
+from butfor.locating.lexicons import Family, Telling, concerns, fold, status_words
 from butfor.locating.reaching import Reach
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
 REQUEST, STATUS, NODE, FAMILY, ANSWER = 0.6, 0.5, 0.7, 0.5, 0.6
+SORT = 0.5
+"""That code is concerned with values of a sort says less than that it names the field."""
 MOST_REQUESTS = 200
 LONGEST_VALUE = 200
 LONGEST_QUERY = 8192
@@ -122,17 +124,20 @@ def _nodes(timelines: Timelines, graph: CausalGraph, cut: Slice, reach: Reach) -
             sliced = exogenous and node.id in cut.nodes
             read = sliced and node.kind in SET
             strength = NODE * (1.0 if read else weight) * max(0.3, node.unusual)
-            sent = _sent(timelines, node) if read else ""
+            why, sent = f"{node.kind} {node.label!r} diverges", _sent(timelines, node) if read else ""
             for word in WORD.findall(f"{_described(node, divergent.get(node.id, ''))} {sent}"):
-                yield Clue(word, strength, f"{node.kind} {node.label!r} diverges", evidence, compared=sliced, read=read)
+                yield Clue(word, strength, why, evidence, compared=sliced, read=read)
+            for word in concerns(node.id.removeprefix("input:"), node.value or "") if read else ():
+                yield Clue(word, strength * SORT, why, evidence, compared=True, read=True)
 
 
 def _described(node: Node, subject: str) -> str:
     """What a node is about, in the words of its service: never those in which the graph describes it to people."""
     values = " ".join(str(v) for v in (node.value, node.healthy_value) if v) if node.kind in VALUED else ""
+    values += " ".join(map(str, node.facts.get("targets", ())))  # paths and peers of a call that failed in the kernel
     if node.frame is not None:
         return node.frame.function
-    name = _dimension(node.id) if node.kind == "input" else node.label
+    name = _dimension(node) if node.kind == "input" else node.label
     return f"{name} {subject} {values}"[: 10 * LONGEST_VALUE]
 
 
@@ -150,9 +155,11 @@ def _sent(timelines: Timelines, node: Node) -> str:
     return " ".join(value[:LONGEST_VALUE] for value in dict.fromkeys(found[:MOST_VALUES]))
 
 
-def _dimension(node: str) -> str:
-    """The field that an input node is about: the last part of `input:place:field=`; sizes and kinds have none."""
-    place, _, field = node.removeprefix("input:").rstrip("=").partition(":")
+def _dimension(node: Node) -> str:
+    """The field that an input node is about: the last part of `input:place:field=`; a body's kind is its media type."""
+    place, _, field = node.id.removeprefix("input:").rstrip("=").partition(":")
+    if place == "body.kind":
+        return (node.value or "").removeprefix("application/")
     return field if place in NAMED else ""
 
 

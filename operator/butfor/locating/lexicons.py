@@ -87,6 +87,23 @@ FAMILIES = (
 )
 
 
+_SORTS = {
+    "text beyond ASCII": "charset encoding encode decode errors unicode utf latin ascii quote unquote bytes",
+    "empty text": "empty blank strip none default",
+    "null": "none null default optional",
+    "absent": "none default optional missing",
+    "negative number": "abs min max range negative signed",
+    "body.size": "size length limit max large buffer chunk stream memory",
+    "path.segments": "path route mount prefix segment",
+}
+"""What code is concerned with that treats a sort of value apart."""
+
+
+def concerns(*sorts: str) -> list[str]:
+    """The words of code that treats values of these sorts, or sizes of these places, apart."""
+    return [word for sort in sorts for word in _SORTS.get(sort, "").split()]
+
+
 def parts(word: str) -> list[str]:
     """The lower-case parts of a snake_case or CamelCase word."""
     return [part.lower() for part in PART.findall(word)]
