@@ -1,8 +1,10 @@
 """What the kernel saw, in the graph: failures, limits, peers, ends and waits, each citing its event."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from kernel_events import event, watched
 from telemetries import server, span, telemetry
 
 from butfor.correlating import correlate
+from butfor.evidence.kernels import STACKS
 from butfor.graphing import graph
 from butfor.shaping import shape
 from butfor.slicing import slice_graph
@@ -129,6 +132,17 @@ def test_a_worker_that_a_signal_ends_is_told_by_its_name():
     )
     assert sorted(n.label for n in nodes(made, "kernel")) == ["ends by SIGSEGV", "exits with SIGSEGV"]
     assert [d.kind for d in made.divergence][:1] == ["kernel"]
+
+
+def test_the_native_code_that_a_signal_ended_is_named():
+    dies = event(60, kind="signal", call="", errno="", value=11, trace="bad", name="work", user_stack=4)
+    frames = [{"module": file, "offset": 1} for file in ("/lib/libc.so.6", "/srv/codec.so", "", "/usr/bin/python3.11")]
+    stacks = pa.Table.from_pylist([{"pid": 100, "stack": 4, "frames": frames}], STACKS)
+    told = dataclasses.replace(watched(telemetry(requests()), [dies, END]), stacks=stacks)
+    timelines = correlate(told)
+    (node,) = nodes(graph(timelines, shape(timelines)), "kernel")
+    assert node.label == "ends by SIGSEGV in codec.so"
+    assert node.facts["targets"] == ["/srv/codec.so", "/usr/bin/python3.11"]
 
 
 def test_an_exception_that_says_the_same_is_an_effect_of_the_call():

@@ -26,6 +26,8 @@ _SQL_NUMBER = re.compile(r"(?<![\w<])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w>]
 _SQL_PARAMETER = re.compile(r"%\(\w+\)s|%s|\?\d*|(?<![:\w]):\w+|\$\d+|@p\d+")
 _SQL_LIST = re.compile(r"\(\s*<\*>(?:\s*,\s*<\*>)*\s*\)(?:\s*,\s*\(\s*<\*>(?:\s*,\s*<\*>)*\s*\))*")
 _SPACE = re.compile(r"\s+")
+_FOLDERS = 2
+_SUFFIX = re.compile(r"\.[A-Za-z]{1,8}$")
 _TEMPLATED = re.compile(r"[{<:]\w*")
 
 
@@ -42,6 +44,16 @@ def target(text: str) -> str:
     if "://" in path:
         path = "/" + path.split("://", 1)[1].partition("/")[2]
     return _clip("/".join(_segment(part) for part in path.split("/")) or "/")
+
+
+@lru_cache(maxsize=65536)
+def path(text: str) -> str:
+    """A file's path by its first folders and its suffix: what lies deeper may be named after anything."""
+    parts = target(text).split("/")
+    if len(parts) <= _FOLDERS + 1:
+        return "/".join(parts)
+    suffix = _SUFFIX.search(parts[-1])
+    return _clip("/".join([*parts[: _FOLDERS + 1], MARK + (suffix[0] if suffix else "")]))
 
 
 @lru_cache(maxsize=65536)

@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from butfor.evidence import families
+from butfor.evidence import families, names
 from butfor.evidence.graphs import Node
+from butfor.evidence.happenings import Happening
 from butfor.graphing import limits, spans
 from butfor.graphing.builders import Builder, digest
-from butfor.graphing.happenings import Happening
 from butfor.graphing.scenes import Scene, Tree
 
 MAX_NODES = 60
@@ -95,13 +95,13 @@ def _add_failure(
     first = ordered[0][1]
     cited = [cite for _, one in ordered[:3] for cite in (one.id, one.span)]
     service = scene.spans[first.span].service if first.span in scene.spans else scene.predicate.service
-    targets = Counter(one.target for _, one in ordered)
+    targets = Counter(one.remote or names.target(one.path) for _, one in ordered if one.remote or one.path)
     builder.node(
         id_, "kernel", first.said(), cited, value=first.error or first.kind, unusual=unusual,
         facts={
             "service": service, "kind": first.kind, "call": first.call, "errno": first.errno, "source": first.source,
             "target_type": first.target_type, "family": first.family_of_error, "times": len(ordered),
-            "targets": [target for target, _ in targets.most_common(3) if target], "exact": first.exact,
+            "targets": [*(target for target, _ in targets.most_common(3)), *first.modules], "exact": first.exact,
             "confidence": round(first.confidence, 3), "after_s": round(first.seconds, 6), "healthy_requests": compared,
             "failing_share": round(len({tree.request.span for tree, _ in ordered}) / len(scene.failing), 4),
         },

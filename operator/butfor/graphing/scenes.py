@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from butfor.evidence import names
+from butfor.evidence.happenings import Happening, happenings
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.timelines import RequestSeen, Timelines
-from butfor.graphing.happenings import Happening, happenings
 
 MAX_FAILING = 50
 MAX_HEALTHY = 500

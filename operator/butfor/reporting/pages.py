@@ -16,7 +16,7 @@ from butfor.evidence.verdicts import Verdict
 from butfor.reporting.contrasts import contrasts
 from butfor.reporting.diffs import files_of
 from butfor.reporting.materials import Material
-from butfor.reporting.sentences import headline, masked, meaning, ran, symptom, visible
+from butfor.reporting.sentences import headline, joins, masked, meaning, ran, symptom, visible
 from butfor.reporting.situations import situation
 from butfor.reporting.slices import drawing
 from butfor.reporting.waterfalls import waterfalls
@@ -52,6 +52,7 @@ def _context(verdict: Verdict, material: Material, css: str) -> dict[str, Any]:
     return {
         "v": verdict, "m": material, "css": Markup(css), "digest": digest, "headline": headline(verdict),  # noqa: S704  # our own file
         "s": situation(material.timelines, material.shape, material.graph), "contrasts": contrasts(material.timelines),
+        "joins": joins(verdict.join),
         "ran": ran(verdict), "meaning": meaning(verdict), "symptom": symptom(verdict.predicate), "suspects": top,
         "waterfalls": waterfalls(material.timelines, material.cut), "paths": drawing(material.graph, verdict.slice),
         "culprit_files": files_of(material.culprit_diff, verdict.functions),

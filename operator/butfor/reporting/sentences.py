@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from butfor.evidence.kernels import JoinSummary
 from butfor.evidence.predicates import AnswerProperty, FailurePredicate
 from butfor.evidence.verdicts import Claim, Verdict
 
@@ -114,3 +115,12 @@ def visible(text: str) -> str:
 def masked(text: str) -> str:
     """Return text with the values of queries left out: they may be a customer's."""
     return re.sub(r"([?&][^=&?\s]+=)[^&\s]+", r"\1***", text)
+
+
+def joins(join: JoinSummary) -> str:
+    """How many of the kernel's events belong to which span, in one line."""
+    if not join.exact + join.inferred + join.unattributed + join.outside:
+        return "no kernel events"
+    outside = f", {join.outside} outside any request" if join.outside else ""
+    said = f"{join.exact} joined exactly, {join.inferred} by inference, {join.unattributed} not{outside}"
+    return f"kernel events: {said}"

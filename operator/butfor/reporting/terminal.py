@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from butfor.evidence.verdicts import Verdict
-from butfor.reporting.sentences import headline, held, masked, ran, visible
+from butfor.reporting.sentences import headline, held, joins, masked, ran, visible
 
 STYLES = {"yes": "green", "no": "red", "cannot tell": "yellow"}
 MAX_SUSPECTS = 3
@@ -31,6 +31,7 @@ def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None
     if verdict.claim not in ("Proved", "Bisected"):
         for one in verdict.suspects[:MAX_SUSPECTS]:
             _say(console, f"  suspect     {one.commit[:12]} {one.score:6.2f}  {one.subject}")
+    _kernel(verdict, console)
     unknown = verdict.losses + verdict.degraded + verdict.unknown
     for text in unknown[:MAX_UNKNOWN]:
         _say(console, f"  not known   {text}", "dim")
@@ -56,6 +57,18 @@ def _seen(verdict: Verdict, console: Console) -> None:
         _say(console, f"  differs     {masked(text)}")
     for one in verdict.slice.predictions[:MAX_PREDICTIONS]:
         _say(console, f"  might heal  {masked(one.intervention)} ({one.outcome}, not tested)")
+
+
+def _kernel(verdict: Verdict, console: Console) -> None:
+    """What of the kernel is part of the failure, else what differs there, else how many events were joined."""
+    join = verdict.join
+    if not join.exact + join.inferred:
+        return
+    tuples = verdict.predicate.kernel if verdict.predicate else []
+    shown = [f"{one.kind.replace('_', ' ')} {one.errno}".strip() for one in tuples[:2]]
+    differs = [one.subject for one in verdict.divergence if one.kind == "kernel"][:2]
+    said = "; ".join(masked(text) for text in shown or differs)
+    _say(console, f"  kernel      {said + '; ' if said else ''}{joins(join)}")
 
 
 def _claims(verdict: Verdict, console: Console) -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from butfor.evidence.graphs import Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.reporting.lanes import Lane, lane
 
 MAX_SPANS = 40
 MAX_READ = 4_000
@@ -51,6 +52,7 @@ class Waterfall:
     milliseconds: float
     bars: list[Bar]
     left_out: int
+    kernel: Lane = field(default_factory=lambda: Lane([], 0))
 
 
 def waterfalls(timelines: Timelines, cut: Slice) -> list[Waterfall]:
@@ -74,7 +76,9 @@ def _waterfall(timelines: Timelines, request: RequestSeen, on_slice: set[str]) -
     bars = list(_folded([_bar(row, start, scale, seen, on_slice) for row in rows]))
     ended = request.ended or request.status or "no status"
     title = f"{request.method} {request.route}: {ended}"
-    return Waterfall(title, request.failed, scale / 1e6, bars[:MAX_SPANS], _left_out(bars, spans.num_rows))
+    services = {f"{row['trace_id']}/{row['span_id']}": str(row["service"]) for row in rows}
+    kernel = lane(timelines, services, start, scale)
+    return Waterfall(title, request.failed, scale / 1e6, bars[:MAX_SPANS], _left_out(bars, spans.num_rows), kernel)
 
 
 def _left_out(bars: list[Bar], spans: int) -> int:

@@ -1,10 +1,12 @@
-"""What the kernel saw in the spans of the failing and the healthy requests: few rows, read out of many at once."""
+"""What the kernel saw in given spans: few rows as objects, read out of many at once; no I/O."""
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,8 @@ from butfor.evidence.timelines import Timelines
 LEAST_CONFIDENCE = 0.5
 """What is less likely than not is drawn nowhere."""
 MAX_READ = 50_000
+_MAX_MODULES = 5
+_SYSTEM = re.compile(r"/(?:ld-linux[^/]*|libc|libpthread|libm|libdl|ld-musl[^/]*)[.-][^/]*$")
 _WAITS = {1: "the CPU", 2: "a disk"}
 _WAIT_CALLS = {"futex": "a lock", "flock": "a file lock"}
 _SOCKET_CALLS = ("recvfrom", "recvmsg", "read", "sendto", "sendmsg", "connect", "accept4", "accept")
@@ -52,6 +56,8 @@ class Happening:
     remote: str
     reason: int
     stack: int
+    modules: tuple[str, ...] = ()
+    """Files of the native code that was running, innermost first, each once; only for what ended a process."""
 
     @property
     def id(self) -> str:
@@ -80,8 +86,8 @@ class Happening:
 
     @property
     def target(self) -> str:
-        """A peer's address, or a path with its variable parts replaced."""
-        return self.remote or (names.target(self.path) if self.path else "")
+        """A peer's address, or a path without what may be a customer's."""
+        return self.remote or (names.path(self.path) if self.path else "")
 
     @property
     def awaited(self) -> str:
@@ -109,12 +115,15 @@ class Happening:
 
     def said(self) -> str:
         """In words, without how long it took."""
+        if self.kind == "off_cpu":
+            return f"waits for {self.awaited}"
         words = {
             "abandon": "gives up waiting for", "reset_received": "connection reset by", "so_error": "connect",
             "oom_kill": "killed for want of memory", "signal": "ends by", "exit": "exits with",
         }  # fmt: skip
         verb = words.get(self.kind) or self.call or self.kind.replace("_", " ")
-        return " ".join(part for part in (verb, self.error, self.target) if part)
+        where = f"in {self.modules[0].rpartition('/')[2]}" if self.modules else ""
+        return " ".join(part for part in (verb, self.error, self.target, where) if part)
 
 
 def happenings(timelines: Timelines, spans: Sequence[str] | set[str]) -> dict[str, list[Happening]]:
@@ -129,7 +138,7 @@ def happenings(timelines: Timelines, spans: Sequence[str] | set[str]) -> dict[st
     found = joined.filter(wanted)
     rows = events.select(_COLUMNS).take(found["event"])
     telling = _telling(rows)
-    return _by_span(found.filter(telling), rows.filter(telling))
+    return _by_span(found.filter(telling), rows.filter(telling), _Stacks(timelines.telemetry.stacks))
 
 
 def _telling(rows: pa.Table) -> pa.Array:
@@ -139,7 +148,24 @@ def _telling(rows: pa.Table) -> pa.Array:
     return pc.or_(rows["failure"], took)
 
 
-def _by_span(joined: pa.Table, rows: pa.Table) -> dict[str, list[Happening]]:
+class _Stacks:
+    """Modules of stacks, looked up where they are asked for: those of a few ends among many."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+
+    def modules(self, row: dict[str, Any]) -> tuple[str, ...]:
+        """Of what ended a process; what every program runs through is left out."""
+        if row["kind"] != "signal" or row["user_stack"] < 0:
+            return ()
+        table = self._table
+        mine = pc.and_(pc.equal(table["pid"], row["pid"]), pc.equal(table["stack"], row["user_stack"]))
+        frames = [frame for one in table.filter(mine).slice(0, 1)["frames"].to_pylist() for frame in one or ()]
+        files = dict.fromkeys(frame["module"] for frame in frames if frame["module"])
+        return tuple(file for file in files if not _SYSTEM.search(file))[:_MAX_MODULES]
+
+
+def _by_span(joined: pa.Table, rows: pa.Table, stacks: _Stacks) -> dict[str, list[Happening]]:
     time = np.asarray(rows["time_ns"])
     # where there are too many, all failures come before what was merely slow
     order = np.lexsort((time, ~np.asarray(rows["failure"])))[:MAX_READ]
@@ -150,5 +176,6 @@ def _by_span(joined: pa.Table, rows: pa.Table) -> dict[str, list[Happening]]:
             how["event"], how["span"], how["confidence"], how["join_source"], row["time_ns"],
             max(row["duration_ns"], 0) / 1e9, row["kind"], row["call"], row["value"], row["errno"], row["failure"],
             row["pid"], row["tid"], row["path"], row["family"], row["remote"], row["argument_0"], row["user_stack"],
+            stacks.modules(row),
         ))  # fmt: skip
     return {span: sorted(several, key=lambda one: (one.time, one.row)) for span, several in found.items()}
