@@ -73,6 +73,19 @@ def reasons(manifest: Manifest) -> dict[str, int]:
     return {loss.reason: loss.count for loss in manifest.losses}
 
 
+def test_a_span_whose_own_tracer_did_not_deliver_it_has_ended_all_the_same(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    put(spool, "open-1-aa.jsonl", *(document(digit * 16, end=None) for digit in "123"))
+    put(spool, "spans-1-aa.jsonl", document("1" * 16, end="7", told="by its tracer"))
+    put(spool, "ended-1-aa.jsonl", document("1" * 16, end="8"), document("2" * 16, end="9"))
+    folder, manifest = bundle(spool, tmp_path / "out")
+    assert {name[0]: span.get("endTimeUnixNano") for name, span in spans(folder).items()} == {
+        "1": "7", "2": "9", "3": None,
+    }  # fmt: skip
+    assert len((folder / "spans.otlp.jsonl").read_text().splitlines()) == 3
+    assert manifest.losses == []
+
+
 def test_finished_unfinished_and_facts(tmp_path: Path) -> None:
     spool = tmp_path / "spool"
     put(spool, "spans-1-aa.jsonl", document("1" * 16), document("2" * 16, butfor__edge="true"))

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from injected_services import SERVICES
+from opentelemetry import context as otel
 
+from butfor_inject import tracers
 from butfor_inject.calls import unchunked
 
 
@@ -93,11 +95,23 @@ def test_another_tracers_server_span_is_not_doubled(start):
     assert [(s["traceId"], s["spanId"]) for s in opened] == [ids]
     written = [s for s in spool.spans() if s["facts"]["url.path"] == "/traced"]
     assert [(s["kind"], s["traceId"], s["parentSpanId"]) for s in written] == [(1, *ids)]
+    ended = spool.spans("ended")
+    assert [(s["traceId"], s["spanId"], bool(s["endTimeUnixNano"])) for s in ended] == [(*ids, True)]
     assert [e["exception.type"] for e in spool.exceptions(written[0])] == ["RuntimeError"]
     payload = next(p for p in spool.lines("payloads") if p["target"] == "/traced")
     assert (payload["trace_id"], payload["span_id"]) == ids
     assert spool.processes()[0]["instrumentation"] == "otlp"
     assert [s["kind"] for s in spool.spans() if s["facts"]["url.path"] == "/"] == [2]
+
+
+def test_what_a_tracer_does_for_itself_is_no_call_of_the_service():
+    assert not tracers.suppressed()
+    token = otel.attach(otel.set_value(otel._SUPPRESS_INSTRUMENTATION_KEY, True))
+    try:
+        assert tracers.suppressed()
+    finally:
+        otel.detach(token)
+    assert not tracers.suppressed()
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from butfor_inject import publishing
+from butfor_inject import publishing, tracers
 from butfor_inject.boundaries import attempt
 from butfor_inject.calls import Call, unchunked
 from butfor_inject.contexts import copied
@@ -63,6 +63,9 @@ def _begin(connection: Any, method: str, url: str, *_rest: Any) -> None:
     left = _call(connection)
     if left is not None:
         left.end()
+    if tracers.suppressed():
+        connection._butfor_call = None  # noqa: SLF001 - ours
+        return
     secure = getattr(connection, "default_port", 80) == 443
     full = url if "://" in url else f"{'https' if secure else 'http'}://{connection.host}:{connection.port}{url}"
     connection._butfor_call = Call(method, full)  # noqa: SLF001 - ours

@@ -32,14 +32,14 @@ class Recorder:
     def _begin(self, method: str, target: str, headers: Headers, facts: dict[str, Any]) -> Exchange:
         exchange = Exchange(self.spool, method, target, headers, **facts)
         if not tracers.active():
-            self.spool.span(records.server_span(exchange, finished=False), opened=True)
+            self.spool.span(records.server_span(exchange, finished=False), kind="open")
         self.sampler.watch(exchange)
         self.process.served()
         return exchange
 
     def _flush(self, exchange: Exchange) -> None:
         if exchange.trace is None:
-            self.spool.span(records.server_span(exchange, finished=False), opened=True)
+            self.spool.span(records.server_span(exchange, finished=False), kind="open")
         if exchange.statements is not None:
             attempt("statements", exchange.statements.write, exchange, self.spool)
 
@@ -47,7 +47,7 @@ class Recorder:
         """Another tracer writes this request's server span, under these ids."""
         exchange.trace = ids
         span = records.server_span(exchange, finished=False)
-        attempt("adopt", lambda: self.spool.span(span, opened=True))
+        attempt("adopt", lambda: self.spool.span(span, kind="open"))
 
     def end(self, exchange: Exchange | None) -> None:
         """Close a server span; a second call does nothing."""
@@ -71,6 +71,7 @@ class Recorder:
         if exchange.trace is None:
             self.spool.span(records.server_span(exchange, finished=True))
         else:
+            self.spool.span(records.server_span(exchange, finished=True), kind="ended")
             evidence = records.evidence_span(exchange)
             if evidence is not None:
                 self.spool.span(evidence)

@@ -54,15 +54,15 @@ class Spool:
         while data:
             data = data[os.write(descriptor, data) :]
 
-    def span(self, span: dict[str, Any], *, opened: bool = False) -> None:
-        """Append a finished span, or what is known of one that is still open."""
-        self.spans([members(span)], opened=opened)
+    def span(self, span: dict[str, Any], *, kind: str = "spans") -> None:
+        """Append a finished span; `open`: one that is not; `ended`: one that another tracer writes, if it can."""
+        self.spans([members(span)], kind=kind)
 
-    def spans(self, spans: list[str], *, opened: bool = False) -> None:
+    def spans(self, spans: list[str], *, kind: str = "spans") -> None:
         """Append spans that are JSON already, on one line."""
         body = f'[{{"scope":{{"name":"butfor.inject"}},"spans":[{",".join(spans)}]}}]'
         line = f'{{"resourceSpans":[{{"resource":{self.resource},"scopeSpans":{body}}}]}}'
-        self._line("open" if opened else "spans", line)
+        self._line(kind, line)
 
     def log(self, scope: str, record: dict[str, Any]) -> None:
         """Append a log record."""

@@ -63,9 +63,9 @@ class Statements:
         for entry in done:
             entry.written = True
         above = exchange.ids
-        for entries, opened in ((done, False), (open_ones, True)):
+        for entries, kind in ((done, "spans"), (open_ones, "open")):
             if entries:
-                spool.spans([_span(entry, above, self.base) for entry in entries], opened=opened)
+                spool.spans([_span(entry, above, self.base) for entry in entries], kind=kind)
 
 
 def begin(system: str, words: Any, cursor: Any = None) -> Statement | None:

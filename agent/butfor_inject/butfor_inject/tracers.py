@@ -48,6 +48,13 @@ def _ids(context: Any) -> tuple[str, str]:
     return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
+def suppressed() -> bool:
+    """Whether what runs now is the tracer's own work, such as an export, and no work of the service."""
+    module = sys.modules.get("opentelemetry.context")
+    key = getattr(module, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    return module is not None and key is not None and bool(module.get_value(key))
+
+
 def notes_statement(exchange: Any) -> bool:
     """Whether another tracer's span of a database statement is open in this request: then ours is not needed."""
     span = exchange.foreign

@@ -113,7 +113,7 @@ class _Writing:
         )  # its losses are counted when writing
         for payload in self.payloads:
             self.redactor.learn_payload(payload, again.body(payload.request_body), again.body(payload.answer_body))
-        for kind, root in (*ROOTS.items(), ("open", "resourceSpans")):
+        for kind, root in (*ROOTS.items(), ("open", "resourceSpans"), ("ended", "resourceSpans")):
             for document in again.documents(kind, root):
                 self.redactor.learn_document(document)
         for service in self.facts.services():
@@ -155,6 +155,7 @@ class _Writing:
                 finished.add(f"{span.get('traceId')}{span.get('spanId')}")
                 self.facts.see(resource, span)
             yield document
+        yield from self._ended(finished)
         unfinished: dict[str, Document] = {}
         for document in self.spool.documents("open", "resourceSpans"):
             for resource, span in spans_of(document):
@@ -165,6 +166,16 @@ class _Writing:
             for resource, span in spans_of(document):
                 self.facts.see(resource, span)
             yield document
+
+    def _ended(self, finished: set[str]) -> Iterator[Document]:
+        """Spans that another tracer did not deliver, though the request is known to have ended."""
+        for document in self.spool.documents("ended", "resourceSpans"):
+            for resource, span in spans_of(document):
+                name = f"{span.get('traceId')}{span.get('spanId')}"
+                if name not in finished:
+                    finished.add(name)
+                    self.facts.see(resource, span)
+                    yield document
 
     def _lines(self, kind: str, documents: Iterable[Document]) -> None:
         with (self.folder / f"{kind}.otlp.jsonl").open("w") as file:

@@ -73,7 +73,8 @@ class Sightings:
         self.look()
         if self.seen.edge:
             return self.seen
-        ended = {name for _, span in self._spans("spans-*.jsonl") if (name := _identity(span))}
+        ends = (*self._spans("spans-*.jsonl"), *self._spans("ended-*.jsonl"))
+        ended = {name for _, span in ends if (name := _identity(span))}
         begun = {name for _, span in self._spans("open-*.jsonl") if (name := _identity(span))}
         self.seen.unfinished = len(begun - ended)
         return self.seen

@@ -32,7 +32,7 @@ class PlannedService(Frozen):
     ready: Ready = Ready()
     environment: dict[str, str] = {}
     limits: dict[str, int] = {}
-    """rlimits set before `run`: open_files, memory_mb, processes, file_mb."""
+    """rlimits set before `run`: open_files, memory_mb, processes, file_mb; and disk_mb, the size of $DATA."""
     lift_limits: bool = False
     """The Resource intervention: `limits` are not set, and `ulimit` in the run script has no effect."""
     revision: str = ""
@@ -88,6 +88,8 @@ class Plan(Frozen):
     start_timeout_s: float = 60.0
     grace_s: float = 0.0
     """How long services may take to end by themselves; more where they write telemetry of their own at exit."""
+    collect: bool = False
+    """Services find OTEL_EXPORTER_OTLP_ENDPOINT of a collector; what it took is in the spool as `otlp-*.frames`."""
 
 
 class AnswerRecord(Frozen):

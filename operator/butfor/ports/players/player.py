@@ -34,6 +34,8 @@ Json = dict[str, Any]
 _SETTLE_S = 0.3
 _QUIET_S = 0.02
 _LATE_S = 2.0
+_EXPORTS_S = 1.3
+_LAST_EXPORTS_S = 4.0
 _RECENT = 32
 _MAXIMUM_TAIL = 8 << 20
 _IDS = re.compile(rb'"traceId": ?"([0-9a-f]{32})", ?"spanId": ?"([0-9a-f]{16})"')
@@ -57,6 +59,7 @@ class Play:
         self.ports: dict[str, int] = {name: ports.take() for name in plan.get("stubs") or {}}
         self.stubs: list[stubs.Stub] = []
         self.edges: list[subprocess.Popen[bytes]] = []
+        self.collector = ports.take() if plan.get("collect") else None
         self.sender: senders.Sender | None = None
         self.seen: Json = {
             "started": False, "reason": "", "infrastructure": False, "start_seconds": 0.0, "cpu_seconds": 0.0,
@@ -85,6 +88,8 @@ class Play:
     def _start(self) -> None:
         urls = {services.url_name(name): f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
         self._start_stubs()
+        if self.collector:
+            self._start_collector(self.collector)
         for service in self.services:
             edged = bool(service.plan.get("edge") and self.plan.get("edges"))
             service.front = service.front if edged else service.port
@@ -101,12 +106,36 @@ class Play:
             if stub := stubs.start(self.ports[name], answers):
                 self.stubs.append(stub)
 
+    def _start_collector(self, port: int) -> None:
+        """Start what takes the telemetry of services that have an SDK; without it they are seen from outside."""
+        program = str(Path(__file__).with_name("collectors.py"))
+        command = [*services.unprivileged(), sys.executable, "-I", "-B", program, str(port), str(self.spool)]
+        with (self.out / "logs" / "collector.log").open("ab") as log:
+            self.edges.append(subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            ))  # fmt: skip
+        listens, deadline = load("clients").listens, min(time.monotonic() + 10, self.deadline)
+        while not listens(port):
+            if time.monotonic() > deadline or self.edges[-1].poll() is not None:
+                said = services.tail(self.out / "logs" / "collector.log")
+                raise services.NotStarted(f"the collector did not start: {said}", infrastructure=True)
+            time.sleep(0.01)
+
+    def _exporting(self, service: services.Service) -> dict[str, str]:
+        """Where the service's SDK sends what it records."""
+        collectors = load("collectors")
+        if not self.collector or not collectors.speaks(service.plan.get("environment_path")):
+            return {}
+        found: dict[str, str] = collectors.environment(self.collector, service.name)
+        return found
+
     def _start_service(self, service: services.Service, urls: dict[str, str]) -> None:
         service.copy_worktree()
         variables = service.environment(urls, str(self.plan.get("case") or ""))
         service.prepare(variables, self.deadline - time.monotonic())
         deadline = min(time.monotonic() + float(self.plan.get("start_timeout_s") or 60), self.deadline)
-        service.start({"BUTFOR_SERVICE": service.name, **self._injected(service, variables)})
+        exporting = self._exporting(service) if self.collector else {}
+        service.start({"BUTFOR_SERVICE": service.name, **exporting, **self._injected(service, variables)})
         if service.front != service.port:
             self._start_edge(service)
         wait_ready = load("senders").wait_ready
@@ -158,6 +187,8 @@ class Play:
         self.seen["reason"] = "; ".join(f"{s.name} ended (exit {s.process.returncode})" for s in ended if s.process)
         if self.edges or any(s.plan.get("inject") for s in self.services):
             settle(self.spool, {a["trace_id"] for a in self.sender.answers[-_RECENT:] if a.get("status")})
+        if self.collector:
+            await_exports(self.spool)
 
     def _has_ended(self, service: services.Service) -> bool:
         """Whether a service ended by itself; the kernel takes its sockets down a moment before it is gone."""
@@ -220,9 +251,22 @@ def settle(spool: Path, answered: set[str]) -> None:
         time.sleep(0.005)
 
 
+def await_exports(spool: Path) -> None:
+    """Wait until SDKs have sent what they hold: nothing came for longer than they wait between two exports."""
+    begin, last, since = time.monotonic(), -1, time.monotonic()
+    while time.monotonic() - begin < _LAST_EXPORTS_S:
+        size = sum(path.stat().st_size for path in spool.glob("otlp-*.frames"))
+        if size != last:
+            last, since = size, time.monotonic()
+        if time.monotonic() - since >= _EXPORTS_S:
+            return
+        time.sleep(0.02)
+
+
 def still_open(spool: Path, traces: set[str]) -> bool:
     """Whether a server span of these traces was begun whose end is not written yet."""
-    begun, ended = (set(_IDS.findall(_read(spool.glob(name)))) for name in ("open-*", "spans-*"))
+    begun = set(_IDS.findall(_read(spool.glob("open-*"))))
+    ended = set(_IDS.findall(_read([*spool.glob("spans-*"), *spool.glob("ended-*")])))
     return any(trace.decode() in traces for trace, _ in begun - ended)
 
 
