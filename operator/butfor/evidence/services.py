@@ -52,8 +52,8 @@ class ServiceDescription(Lenient):
     ready: Ready = Ready()
     test: str = ""
     environment: dict[str, str] = {}
-    limits: dict[Literal["open_files", "memory_mb", "processes", "file_mb"], int] = {}
-    """Resource limits that the service runs under; the Resource intervention lifts them."""
+    limits: dict[Literal["open_files", "memory_mb", "processes", "file_mb", "disk_mb"], int] = {}
+    """Resource limits that the service runs under (`disk_mb`: the size of $DATA); the Resource intervention lifts them."""
     good_environment: dict[str, str] | None = None
     """Set where good and bad differ in configuration only (ConfigChange); None: the same as `environment`."""
 

@@ -89,6 +89,7 @@ class _Mapping:
         self.sandbox, self.folder, self._publishing = sandbox, folder, publishing
         self.read_only: dict[str, Path] = {}
         self.scratch: dict[Path, str] = {}
+        self.sizes: dict[Path, int] = {}
         self.bodies = folder / "bodies"
         self.bodies.mkdir()
         self.bodies.chmod(0o755)
@@ -131,6 +132,9 @@ class _Mapping:
         name = service.name
         top = self.sandbox.inside(self.folder / "scratch" / name, f"/srv/{name}")
         self.scratch[self.folder / "scratch" / name] = top
+        if megabytes := 0 if service.lift_limits else service.limits.get("disk_mb", 0):
+            data = self.folder / "scratch" / name / "data"
+            self.scratch[data], self.sizes[data] = f"{top}/data", megabytes << 20
         places = {
             "source": self.show(service.worktree, f"/srv/.play/sources/{name}"),
             "worktree": f"{top}/worktree", "data": f"{top}/data", "environment_path": None,
@@ -197,7 +201,7 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, 
         [python, "-E", "-s", "-S", "-B", "-m", "player", mapping.show(document, "/srv/.play/plan.json"), inside],
         env={"HOME": home}, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=[(host, place) for place, host in mapping.read_only.items()],
-        writable={out: inside}, scratch=mapping.scratch, driver=True,
+        writable={out: inside}, scratch=mapping.scratch, sizes=mapping.sizes, driver=True,
         started=recording.watch if recording.wanted else None,
     )  # fmt: skip
 

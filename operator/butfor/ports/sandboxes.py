@@ -85,6 +85,7 @@ class Sandbox:
         read_only: Mapping[Path, str] | Sequence[tuple[Path, str]] | None = None,
         writable: Mapping[Path, str] | None = None,
         scratch: Mapping[Path, str] | None = None,
+        sizes: Mapping[Path, int] | None = None,
         network: bool = False,
         shared_user: bool = False,
         driver: bool = False,
@@ -94,7 +95,8 @@ class Sandbox:
         """Run `argv` to its end, its output in `stdout` (host path); everything it started is gone afterwards.
 
         `read_only` (also as pairs: one may be seen at several places) and `writable` map host paths to paths inside;
-        `scratch` paths are folders in memory (a host folder where nothing is isolated). `cwd` is an inside path.
+        `scratch` paths are folders in memory (a host folder where nothing is isolated), of `sizes` bytes where those
+        name them, outer ones first. `cwd` is an inside path.
         Writable host folders must be private to the caller: all in them is given to the run's user.
         `driver`: `argv` is a program of ours that starts foreign code; where users can be told apart it has one of
         its own and may become the one named by the variable SANDBOX_USER.
@@ -121,9 +123,10 @@ class Sandbox:
             return _start(limited, environment, cwd, stdout, limits, list(writable), [], started)
         mounts = Mounts(self.bwrap, {"sandbox": user, **({"driver": owner} if apart else {})})
         mounts.system(network=network)
-        for inside in scratch.values():
+        for host, inside in scratch.items():
             mounts.parents(inside)
-            mounts.add("--perms", "1777", "--size", str(limits.scratch_bytes), "--tmpfs", inside)
+            size = (sizes or {}).get(host, limits.scratch_bytes)
+            mounts.add("--perms", "1777", "--size", str(size), "--tmpfs", inside)
             mounts.made(inside)
         for flag, binds in (("--ro-bind", shown), ("--bind", list(writable.items()))):
             for host, inside in binds:
