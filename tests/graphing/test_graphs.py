@@ -185,6 +185,13 @@ def test_a_timeout_tells_who_gave_up():
     assert node(drawn(paying("timeout").timelines()), "downstream:").facts["itself_failed"] is None
 
 
+def test_a_service_behind_a_recording_proxy_may_go_on_after_its_caller_left():
+    story = paying("timeout", server=True, server_ms=50)
+    story.spans[2]["attributes"].append(("butfor.edge", "true"))
+    story.span(1, 4, 3, "POST", kind="SERVER", service="payment", start=7, ms=300)
+    assert node(drawn(story.timelines()), "downstream:payment").facts["answered_in_s"] == pytest.approx(0.3)
+
+
 def test_a_slow_answer_within_what_others_get_is_said_so():
     story = paying("timeout", server=True)
     other = story.span(90, 1, 0, "POST", kind="SERVER", service="payment", ms=90, http__request__method="POST",
