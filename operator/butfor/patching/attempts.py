@@ -16,6 +16,7 @@ from typing import Literal
 
 from butfor.evidence.runs import Tree
 from butfor.evidence.suspects import FunctionRef
+from butfor.patching.lending import Loan, give, loan
 from butfor.patching.sources import is_source
 from butfor.patching.transfers import Carried, Change, Style, Unit, View, carry
 
@@ -74,16 +75,19 @@ def styled(change: Change, base: View, units: Sequence[Unit] | None = None) -> I
     seen: list[dict[str, bytes | None]] = []
     for style, method in STYLES:
         carried = carry(change, base, style, units)
+        lent = loan(change, carried.view) if carried.moved else {}
+        carried.view = give(change, carried.view, lent)
         overlay = carried.view.tree.overlay
         if not carried.moved or overlay == base.tree.overlay or overlay in seen:
             continue
         seen.append(overlay)
         complete = len(carried.moved) == len(change.units)
         words = method if complete else f"in part ({_share(change, carried.moved)}): {method}"
+        words += f", with what it imports from {_names(sorted(lent))}" if lent else ""
         lost = _names([unit.name for unit in carried.conflicts])
         tree = carried.view.tree.model_copy(update={"label": words})
         reason = f"conflict in {lost}" if lost else ""
-        controls = _controls(change, base, carried, complete)
+        controls = _controls(change, base, carried, lent, complete=complete)
         shared = tuple(carried.restored) if any(one.expected == "opposite" for one in controls) else ()
         yield Attempt(tree, words, ORIGINS[style], complete, reason, controls, shared)
 
@@ -97,14 +101,15 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")
 
 
-def _controls(change: Change, base: View, carried: Carried, complete: bool) -> tuple[Control, ...]:
+def _controls(change: Change, base: View, carried: Carried, lent: Loan, *, complete: bool) -> tuple[Control, ...]:
     found: list[Control] = []
-    if carried.restored:
+    if carried.restored or lent:
         stay = Change(change.repository, change.source, change.source, change.label)
         units = [replace(unit, edits=()) for unit in carried.restored]
-        others = carry(stay, base, "functions", units).view.tree
+        others = give(change, carry(stay, base, "functions", units).view if units else base, lent).tree
         if others.overlay != base.tree.overlay:
-            found.append(Control(others, "opposite", "what others changed in these functions moved alone"))
+            what = "what others changed in these functions" if carried.restored else "what is imported"
+            found.append(Control(others, "opposite", f"{what} moved alone"))
     if not complete:
         found.append(at_home(change, carry(change, home(change), "hunks", carried.moved).view.tree))
     return tuple(found)

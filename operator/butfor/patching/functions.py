@@ -132,6 +132,31 @@ def _with_names(content: bytes, wanted: Definition, source: bytes) -> bytes:
     return edits.apply(content, [e for e in placed if e.new])
 
 
+def with_bound(content: bytes, names: set[str], source: bytes) -> bytes:
+    """`content` with the names bound as they are in `source`, and what they use in turn; unchanged where it cannot."""
+    module, origin = parsed(content), parsed(source)
+    if module is None or origin is None:
+        return content
+    lines = edits.split(source)
+    added = _needed(names, _bound(module.body), _bound(origin.body), lines)
+    imports = [n for n in added if isinstance(n, ast.Import | ast.ImportFrom)]
+    head, tail = _after_imports(module), len(edits.split(content))
+    placed = [
+        edits.Edit("", head, head, tuple(_texts(imports, lines))),
+        edits.Edit("", tail, tail, tuple(_texts([n for n in added if n not in imports], lines))),
+    ]
+    return edits.apply(content, [e for e in placed if e.new])
+
+
+def lacks(content: bytes, name: str) -> bool:
+    """Whether a module that can be read has no such name, and no way to make it up."""
+    module = parsed(content)
+    if module is None:
+        return False
+    stars = any(isinstance(n, ast.ImportFrom) and n.names[0].name == "*" for n in ast.walk(module))
+    return not stars and not _bound(module.body).keys() & {name, "__getattr__"}
+
+
 def _top_level(module: ast.Module, line: int) -> int:
     """Where the statement of the module begins that holds a line (from 0)."""
     starts = [min([n.lineno, *(d.lineno for d in getattr(n, "decorator_list", []))]) - 1 for n in module.body]
@@ -149,6 +174,8 @@ def _needed(
         if name in bound or name not in offered or offered[name].lineno in found:
             continue
         node = offered[name]
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and bound.keys() & set(_targets(node)):
+            continue  # it would bind anew what is there
         found[node.lineno] = node
         open_ += sorted(_used(tuple(_texts([node], lines))))
     return [found[line] for line in sorted(found)]
