@@ -129,13 +129,13 @@ def test_drivers_in_python_are_watched_once_per_call(request_of, hooked):
     _, read = request_of
     cursor = Driver()
     assert cursor.executemany("INSERT", ["ab", "c"]) == 3
-    assert cursor.execute(query=b"UPDATE t", args=(5,)) == (5,)
+    assert cursor.execute(query=b"UPDATE t SET a = 'it''s', b = E'\\'x', c = 'cut", args=(5,)) == (5,)
     with pytest.raises(LookupError):
         cursor.execute("wrong")
     assert cursor.execute("again") is None
     found = read()
     assert [(s["facts"]["db.query.text"], s["facts"].get("butfor.affected_rows")) for s in found] == [
-        ("INSERT", "2"), ("UPDATE t", "1"), ("wrong", None), ("again", "1"),
+        ("INSERT", "2"), ("UPDATE t SET a = '?', b = E'?', c = '?'", "1"), ("wrong", None), ("again", "1"),
     ]  # fmt: skip
     assert [s["facts"].get("error.type") for s in found] == [None, None, "LookupError", None]
     assert {s["facts"]["db.system.name"] for s in found} == {"mysql"}
@@ -169,6 +169,18 @@ def test_nothing_is_noted_beside_another_tracers_statement(request_of):
     exchange.finished = True
     assert statements.begin("sqlite", "SELECT 1") is None
     assert read() == []
+
+
+@pytest.mark.parametrize(("words", "name"), [
+    ("select * from item where id = 1", "SELECT item"), ("  -- why\n INSERT INTO `a b` VALUES (1)", "INSERT a"),
+    ('CREATE TABLE IF NOT EXISTS "t" (a)', "CREATE t"), ("pragma foreign_keys", "PRAGMA"), ("", "sqlite"),
+    ("/* a */ UPDATE ONLY public.item SET a = 1", "UPDATE public.item"),
+])  # fmt: skip
+def test_names_say_what_is_done_to_what(request_of, words, name):
+    _, read = request_of
+    entry = statements.begin("sqlite", words)
+    entry.end_ns = entry.start_ns
+    assert [span["name"] for span in read()] == [name]
 
 
 @given(st.text(), st.sampled_from(["sqlite", "mysql"]))

@@ -1,6 +1,7 @@
 """Database statements of a request: a client span each, noted cheaply and written when the request ends.
 
-Parameters are never looked at; the text of a statement is kept as the service wrote it.
+Parameters are never looked at. The text of a statement is kept as the service wrote it; where it came to the driver
+as bytes, without the strings in it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ KEPT = 1_000
 TEXT_LIMIT = 8_192
 _FORMS_KEPT = 2_000
 _CLIENT, _ERROR = 3, 2
-_TARGET = re.compile(r"\b(?:from|into|update|table)\s+[\"'`\[]?([\w.]+)", re.IGNORECASE)
+_TARGET = re.compile(
+    r"\b(?:from|into|update|table)\s+(?:if\s+(?:not\s+)?exists\s+|only\s+)?[\"'`\[]?([\w.]+)", re.IGNORECASE
+)
+_LITERAL = re.compile(r"'(?:[^'\\]|''|\\.)*(?:'|$)", re.DOTALL)
 _LEADING = re.compile(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*", re.DOTALL)
 
 _forms: dict[tuple[str, str], str] = {}
@@ -99,7 +103,8 @@ def _begin(exchange: Exchange, system: str, words: str) -> Statement | None:
 
 def _rendered(words: Any, cursor: Any) -> str:
     if isinstance(words, (bytes, bytearray)):
-        return bytes(words[:TEXT_LIMIT]).decode("utf-8", "replace")
+        # a driver's helpers put values into text, and what they then execute is bytes
+        return _LITERAL.sub("'?'", bytes(words[:TEXT_LIMIT]).decode("utf-8", "replace"))
     if isinstance(words, str):
         return str.__str__(words)
     compose = getattr(words, "as_string", None)
