@@ -14,6 +14,7 @@ from butfor.evidence.incidents import Incident
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
+from butfor.ingesting.collecting import collect
 from butfor.ports.benches import Bench
 from butfor.ports.environments import worktree_inside
 from butfor.ports.plays import play
@@ -39,7 +40,7 @@ def capture_incident(
         services = [_planned(service, histories, bench, folder, watch) for service in incident.services]
         plan = Plan(
             services=services, requests=planned_load(incident, folder), concurrency=incident.load.concurrency,
-            repeat=incident.load.repeat, seed=SEED, case=case, deadline_s=900,
+            repeat=incident.load.repeat, seed=SEED, case=case, deadline_s=900, collect=True,
         )  # fmt: skip
         watch(f"{', '.join(one.name for one in services)}: started, and sent the load")
         observation = play(plan, sandbox=bench.sandbox, folder=folder / "play", kernel=bench.kernel)
@@ -47,7 +48,8 @@ def capture_incident(
             recording = observation.kernel_recording.model_copy(update={"reason": bench.kernel_reason})
             observation = observation.model_copy(update={"kernel_recording": recording})
         _require_start(incident, observation)
-        return capture_play(observation, [_seen(one, bench) for one in services], out, privacy="local")
+        losses = collect(observation.spool, {one.name: one.revision for one in services})
+        return capture_play(observation, [_seen(one, bench) for one in services], out, privacy="local", losses=losses)
 
 
 def _seen(service: PlannedService, bench: Bench) -> CapturedService:
