@@ -6,7 +6,8 @@ Order, and why:
 2. where two disjoint sets heal, first the one whose functions are referred to from more places: undoing a shared
    function's defect heals every caller, undoing a caller's use of it heals that caller;
 3. the smallest set of statements: it keeps more of the culprit's feature, where whole hunks fail the service's tests;
-4. every other block or statement that heals when it alone is put back, the smallest first, for the same reason;
+4. every other block, statement or expression of one that heals when it alone is put back, the smallest first, for the
+   same reason;
 5. the whole tree that healed.
 
 Each is looked for only when it is asked for: where the first passes its checks, the others cost nothing.
@@ -26,7 +27,7 @@ from butfor.errors import UserError
 from butfor.evidence.predicates import Judgement
 from butfor.evidence.runs import Runner, Tree
 from butfor.evidence.suspects import FunctionRef
-from butfor.patching import diffs, edits, functions
+from butfor.patching import diffs, edits, expressions, functions
 from butfor.patching.attempts import rank
 from butfor.patching.ddmin import ddmin
 from butfor.patching.edits import Edit
@@ -128,7 +129,7 @@ class _Minimising:
             yield self._candidate(some, "hunks", rule)
         yield self._candidate(self._by_statement(sets[0]), "hunks", "the smallest set of statements that heals")
         for tree in self._blocks(self._tree(everything)):
-            yield candidate_of(self.repository, tree, "hunks", "a block that heals when it alone is put back")
+            yield candidate_of(self.repository, tree, "hunks", "a part that heals when it alone is put back")
 
     def _blocks(self, healed: Tree) -> list[Tree]:
         """Trees with one part of the difference put back that heal; nothing below a part that makes no difference."""
@@ -143,10 +144,22 @@ class _Minimising:
                 judgement = self.tries.judge(tree)
                 if judgement == "good":
                     found.append((sum(edit.end - edit.start + len(edit.new) for edit in part.edits), tree))
+                    found += self._expressions(part)
                 if judgement != "bad":
                     below += part.parts
             level = below
         return [tree for _, tree in sorted(found, key=lambda one: one[0])]
+
+    def _expressions(self, part: Part) -> list[tuple[int, Tree]]:
+        """Trees with one expression of a statement put back that heal; they go before the statement as a whole."""
+        if part.parts or len(part.edits) != 1:
+            return []
+        path, old = part.edits[0].path, self.repository.show(self.bad, part.edits[0].path) or b""
+        trees = [
+            Tree(revision=self.bad, overlay={path: edits.apply(old, [edit])}, label="expression")
+            for edit in expressions.narrower(old, part.edits[0])
+        ]
+        return [(0, tree) for tree in trees if self.tries.judge(tree) == "good"]
 
     def _parts(self, path: str, new: bytes | None) -> list[Part]:
         old = self.repository.show(self.bad, path)
