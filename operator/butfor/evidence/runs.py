@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from butfor.evidence._base import Frozen
-from butfor.evidence.predicates import Judgement
+from butfor.evidence.predicates import Judgement, KernelFailure
 
 Role = Literal["before", "healthy", "failing"]
 
@@ -52,6 +52,8 @@ class RunOutcome(Frozen):
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     telemetry: Path | None = None
+    kernel: list[KernelFailure] | None = None
+    """What the kernel saw fail in the run's requests; None where it was not watched."""
     log_tail: str = ""
 
 

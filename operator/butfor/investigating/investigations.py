@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -113,9 +113,17 @@ def _conduct(question: Question, findings: Findings, bench: Bench, scratch: Path
     findings.degraded += bench.sandbox.shortcomings()
     bench, difference = bench.suited(_interpreter(question, findings))
     findings.degraded += [difference] if difference else []
-    trial = Trial(question, findings.history, findings.analysis, bench, scratch, clock, findings)
-    trial.save = partial(_draft, question, findings, clock)
-    trial.conduct()
+    with _watching(question, findings, bench) as watched:
+        trial = Trial(question, findings.history, findings.analysis, watched, scratch, clock, findings)
+        trial.save = partial(_draft, question, findings, clock)
+        trial.conduct()
+
+
+def _watching(question: Question, findings: Findings, bench: Bench) -> AbstractContextManager[Bench]:
+    """A bench whose runs the kernel watches, where its events are part of the failure and nobody left them out."""
+    predicate = findings.analysis.timelines.predicate if findings.analysis else None
+    wanted = predicate is not None and bool(predicate.kernel) and "kernel" not in question.without
+    return bench.watched() if wanted and bench.kernel is None else nullcontext(bench)
 
 
 def _interpreter(question: Question, findings: Findings) -> str | None:

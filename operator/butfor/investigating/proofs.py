@@ -20,6 +20,7 @@ from butfor.investigating.patches import Verified, first_verified
 from butfor.investigating.progress import Clock
 from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
+from butfor.investigating.signatures import with_signature
 from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise, share, twins
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, slownesses, with_form_at
@@ -92,7 +93,12 @@ class Trial:
             f" {report.good_runs}"
         )
         repro_files.write(report, found.runner, self.question.out / "repro", good=history.good, bad=history.bad)
-        return found.runner
+        with self.clock.stage("reproduce"):
+            runner, said = with_signature(found.runner, history.good, history.bad)
+        if said:
+            self.clock.progress.note(said)
+            self.findings.reproduced = replace(found, runner=runner)
+        return runner
 
     def reproduced(self, workshop: Workshop) -> Reproduced:
         """The failure as it is explained now, had again from the capture."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from butfor.errors import ButforError, InconclusiveError, InfrastructureError
 from butfor.evidence.plays import Observation, Plan
-from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.predicates import FailurePredicate, KernelFailure
 from butfor.evidence.reproductions import Expectation, PlanParts
 from butfor.evidence.runs import RunOutcome, SuiteOutcome, Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.plays import play
-from butfor.reproducing import keeping, suites
+from butfor.reproducing import keeping, signatures, suites
 from butfor.reproducing.assembling import Workshop, assemble, deadline
 from butfor.reproducing.judgements import judge
 
@@ -53,6 +53,8 @@ class LocalRunner:
     expected: Sequence[Expectation] = ()
     renames: Mapping[str, str] = field(default_factory=dict)
     keeper: Keeper = keeping.keep
+    signature: Sequence[KernelFailure] = ()
+    """What the kernel must see fail where the failure shows, as far as it watches."""
     count: Count = field(default_factory=Count)
 
     @property
@@ -69,7 +71,8 @@ class LocalRunner:
         """Run once and judge. What the tree does never raises; a setup that fails is `unknown`."""
         with self.folder() as folder:
             try:
-                plan, observation = self.observe(tree, Path(folder), healthy=healthy)
+                watched = bool(self.signature) or keep_telemetry is not None
+                plan, observation = self.observe(tree, Path(folder), healthy=healthy, watched=watched)
             except InconclusiveError as error:
                 return RunOutcome(judgement="unknown", reason=str(error), started=False)
             except InfrastructureError as error:
@@ -80,24 +83,46 @@ class LocalRunner:
                 outcome = outcome.model_copy(update={"telemetry": kept})
             return outcome
 
-    def observe(self, tree: Tree, folder: Path, *, healthy: bool = True) -> tuple[Plan, Observation]:
-        """Run once into `folder` without judging. Raises InconclusiveError where the setup fails."""
+    def observe(
+        self, tree: Tree, folder: Path, *, healthy: bool = True, watched: bool = False
+    ) -> tuple[Plan, Observation]:
+        """Run once into `folder` without judging; `watched` by the kernel's agent, where there is one.
+
+        Raises InconclusiveError where the setup fails.
+        """
         self.count.runs += 1
         self.workshop.bench.ran()
         plan = assemble(
             self.services, self.parts, tree, self.workshop, self.suspects, healthy=healthy,
             deadline_s=deadline(self.parts, len(self.services)),
         )  # fmt: skip
-        observation = play(plan, sandbox=self.workshop.bench.sandbox, folder=folder)
+        bench = self.workshop.bench
+        observation = play(plan, sandbox=bench.sandbox, folder=folder, kernel=bench.kernel if watched else None)
         if observation.started:
             self.workshop.starts.append(observation.start_seconds)
         return plan, observation
 
     def judged(self, observation: Observation, plan: Plan) -> RunOutcome:
-        """Judge what a play saw."""
-        return judge(
+        """Judge what a play saw; a failure that the kernel saw otherwise is another one."""
+        outcome = judge(
             observation, plan, self.predicate, self.expected, suspects=self.suspects, renames=self.renames
         )  # fmt: skip
+        seen = signatures.shown(observation.kernel)
+        missing = signatures.lacking(self.signature, seen) if outcome.judgement == "bad" else []
+        changes: dict[str, Any] = {"kernel": seen}
+        if missing:
+            reason = f"it fails, but the kernel did not see {signatures.words(missing)}"
+            changes |= {"judgement": "unknown", "reason": reason}
+        return outcome.model_copy(update=changes)
+
+    def seen(self, tree: Tree) -> list[KernelFailure] | None:
+        """Run once under the kernel's eyes: what failed there, None where nothing was seen or it did not run."""
+        with self.folder() as folder:
+            try:
+                _, observation = self.observe(tree, Path(folder), watched=True)
+            except ButforError:
+                return None
+            return signatures.shown(observation.kernel) if observation.started else None
 
     def suite(self, tree: Tree, script: str, *, timeout_s: float = 900) -> SuiteOutcome:
         """Run a test script of the suspected service in a copy of the tree that it may write to.

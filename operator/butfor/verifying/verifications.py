@@ -16,7 +16,7 @@ from typing import Self
 from butfor.evidence.runs import Runner, RunOutcome, Tree
 from butfor.evidence.verdicts import Check, PatchSummary
 from butfor.ports.repositories import Repository
-from butfor.verifying import comparisons, paces, suites
+from butfor.verifying import comparisons, kernels, paces, suites
 from butfor.verifying.baselines import Baselines, Bench
 from butfor.verifying.comparisons import Limits, Sides
 from butfor.verifying.paces import Slower
@@ -25,10 +25,10 @@ from butfor.verifying.suites import NewTest
 MUST_PASS = frozenset({"changes", "syntax", "reproduction", "new test"})
 """Checks that may not be left open either."""
 NAMES = (
-    "changes", "syntax", "reproduction", "new test", "suite", "healthy requests", "error spans", "latency", "cpu",
-    "linters",
+    "changes", "syntax", "reproduction", "new test", "suite", "healthy requests", "error spans", kernels.NAME,
+    "latency", "cpu", "linters",
 )  # fmt: skip
-"""Every check, in the order of a report."""
+"""Every check, in the order of a report; what the kernel saw is in it only where the kernel watched."""
 
 __all__ = ["Limits", "NewTest", "Verifier", "verify"]
 
@@ -128,7 +128,8 @@ class _Verification:
         else:
             self._compared()
         failed = next((check.name for check in self.found.values() if check.passed is False), "")
-        return [self.found.get(name) or Check(name=name, passed=None, detail=f"not run: {failed}") for name in NAMES]
+        names = [name for name in NAMES if name != kernels.NAME or name in self.found]
+        return [self.found.get(name) or Check(name=name, passed=None, detail=f"not run: {failed}") for name in names]
 
     def _note(self, check: Check) -> Check:
         self.found[check.name] = check
@@ -186,6 +187,8 @@ class _Verification:
         sides = Sides(self.patched, base.bad_runs, base.good_runs, alone, base.bad_alone)
         self._note(comparisons.healthy_requests(self.patched))
         self._note(comparisons.error_spans(sides))
+        if watched := kernels.kernel_events(sides):
+            self._note(watched)
         self._note(comparisons.latency(sides, of.limits))
         self._note(comparisons.cpu(sides, of.limits))
         self._note(suites.linters(of.runner, of.bad, self.tree, self._read))
