@@ -21,6 +21,7 @@ from butfor.investigating.progress import Clock
 from butfor.investigating.proposals import proposed
 from butfor.investigating.questions import Findings, Question
 from butfor.investigating.signatures import with_signature
+from butfor.investigating.waiting import hasty
 from butfor.patching import PatchCandidate, Proof, claims, counterfactual, deciding, minimise, share, twins
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, slownesses, with_form_at
@@ -211,8 +212,10 @@ class Trial:
         repository, bad = self.history.repository, self.history.bad
         begun = time.monotonic()
         until = min(begun + SEARCH_SECONDS, self._deadline(SHARE_OF_SEARCH))
+        found = self.findings.reproduced
+        quick = hasty(runner, found.reproduction) if found else runner
         candidates = minimise(
-            repository, runner, proof.healing, bad, hints=self.analysis.ranking.functions, deadline=until,
+            repository, quick, proof.healing, bad, hints=self.analysis.ranking.functions, deadline=until,
             watch=self.clock.progress.note,
         )  # fmt: skip
         with Verifier(
