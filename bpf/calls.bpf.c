@@ -45,7 +45,7 @@ static __always_inline void abandon(void *ctx, struct task_struct *task, int des
 	if (!sk || !butfor_is_tcp(sk))
 		return;
 	known = bpf_map_lookup_elem(&sockets, &key);
-	if (!known || known->client != BUTFOR_CONNECTED || !known->sent_ns)
+	if (!known || known->closed || known->client != BUTFOR_CONNECTED || !known->sent_ns)
 		return;
 	/* an answer was due, none came, and the thread's wait ran out since: the client gives up */
 	if (butfor_received(sk) != known->received_then || pend->expired_ns < known->sent_ns)
@@ -99,6 +99,19 @@ static __always_inline void arguments(struct butfor_event *event, __u8 kind, str
 		event->descriptor = PT_REGS_PARM1_CORE_SYSCALL(regs);
 }
 
+/* An event loop reads for whoever sent: where the thread works for nobody, the span that last used the socket is told. */
+static __always_inline void last_user(struct butfor_event *event, struct sock *sk)
+{
+	__u64 key = (__u64)sk;
+	struct butfor_socket *known = event->join == JOIN_NONE && butfor_is_tcp(sk) ? bpf_map_lookup_elem(&sockets, &key) : NULL;
+
+	if (!known || (!known->trace_id[0] && !known->trace_id[1] && !known->trace_id[2] && !known->trace_id[3]))
+		return;
+	__builtin_memcpy(event->trace_id, known->trace_id, 16);
+	__builtin_memcpy(event->span_id, known->span_id, 8);
+	event->join = JOIN_SOCKET;
+}
+
 static __always_inline void socket_of(struct butfor_event *event, __u8 kind, struct task_struct *task, struct pt_regs *regs)
 {
 	struct sock *sk;
@@ -106,8 +119,10 @@ static __always_inline void socket_of(struct butfor_event *event, __u8 kind, str
 	if (!on_descriptor(kind))
 		return;
 	sk = butfor_sock_of(task, event->descriptor);
-	if (sk)
+	if (sk) {
 		butfor_describe(event, sk);
+		last_user(event, sk);
+	}
 	if (kind == KIND_CONNECT)
 		butfor_describe_wanted(event, (void *)PT_REGS_PARM2_CORE_SYSCALL(regs));
 }

@@ -69,7 +69,7 @@ struct butfor_socket {
 	__u32 pid;
 	__u32 tid;
 	__u32 client;         /* BUTFOR_CONNECTED or BUTFOR_ACCEPTED */
-	__u32 padding;
+	__u32 closed;         /* the kernel is done with it; its owner may still be told of how it ended */
 };
 
 struct {

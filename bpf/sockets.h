@@ -105,6 +105,7 @@ static __always_inline void butfor_remember(struct sock *sk, __u32 client, int s
 	}
 	fresh.pid = ids >> 32;
 	fresh.tid = (__u32)ids;
+	fresh.closed = 0;
 	if (client)
 		fresh.client = client;
 	if (sent) {

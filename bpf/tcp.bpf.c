@@ -10,7 +10,7 @@ static __always_inline int tell(struct sock *sk, __u32 kind, __s64 value, __u64 
 	struct butfor_socket *known = bpf_map_lookup_elem(&sockets, &key);
 	struct butfor_event *event;
 
-	if (!known)
+	if (!known || known->closed)
 		return 0;
 	event = butfor_begin(kind);
 	if (!event)
@@ -55,6 +55,7 @@ int state(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sk = (struct sock *)ctx->args[0];
 	int before = ctx->args[1], after = ctx->args[2];
 	__u64 key = (__u64)sk;
+	struct butfor_socket *known;
 
 	if (!butfor_is_tcp(sk))
 		return 0;
@@ -62,7 +63,8 @@ int state(struct bpf_raw_tracepoint_args *ctx)
 	if (after == TCP_SYN_SENT && butfor_watched())
 		butfor_remember(sk, BUTFOR_CONNECTED, 1);
 	tell(sk, KIND_TCP_STATE, after, before);
-	if (after == TCP_CLOSE)
-		bpf_map_delete_elem(&sockets, &key);
+	known = after == TCP_CLOSE ? bpf_map_lookup_elem(&sockets, &key) : NULL;
+	if (known)
+		known->closed = 1;
 	return 0;
 }

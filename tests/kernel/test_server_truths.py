@@ -132,3 +132,42 @@ def test_a_service_that_traces_itself_is_joined_to_its_own_spans_and_not_to_its_
         if row["path"].rpartition("/")[2] != row["trace_id"] + row["span_id"]
     ]
     assert wrong == []
+
+
+KEPT = """
+import asyncio, socket, struct, threading, time
+from butfor_inject import publishing
+
+server = socket.create_server(("127.0.0.1", 0))
+
+def downstream():
+    peer, _ = server.accept()
+    peer.recv(100); peer.sendall(b"answer"); peer.recv(100)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+async def main():
+    publishing.show(("1" * 32, "1" * 16))
+    reader, writer = await asyncio.open_connection(*server.getsockname())
+    writer.write(b"first"); await reader.read(100)
+    publishing.show(("2" * 32, "2" * 16))
+    writer.write(b"second")
+    try: await reader.read(100)
+    except ConnectionResetError: print("reset")
+
+time.sleep(0.5)
+threading.Thread(target=downstream).start()
+asyncio.run(main())
+"""
+
+
+def test_a_kept_connection_that_breaks_is_told_of_the_span_that_used_it_last(watched, tmp_path):
+    base = {**os.environ, "PATH": os.environ["PATH"]}
+    variables = environment(
+        base, tmp_path / "spool", "truth", roots=[], revision="", otlp="http://127.0.0.1:9", shims=tmp_path / "shims"
+    )
+    (tmp_path / "spool").mkdir()
+    rows, _, out = watched(KEPT, environment={**variables, "BUTFOR_CONTEXT": str(writers.built(sys.executable))})
+    assert out == "reset\n"
+    (row,) = [row for row in rows if row["kind"] == "recv" and row["errno"] == "ECONNRESET"]
+    assert (row["join"], row["span_id"]) == ("socket", "2" * 16)

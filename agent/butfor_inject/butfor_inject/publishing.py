@@ -72,8 +72,28 @@ def start(settings: Settings, hooks: Hooks, hooked: Callable[[str], None]) -> No
     _activate, _shown = writer.activate, writer.shown
     for name in ("uvloop", "greenlet"):
         hooks.add(name, following)
+    hooks.add("asyncio.selector_events", _hook_transports)
     hooks.add("opentelemetry.context.contextvars_context", _late_tracer)
     hooked(f"{_NAME}:{','.join(writer.coverage())}")
+
+
+def _hook_transports(module: Any) -> None:
+    """A connection outlives the span that opened it: what it receives later is no work of that span.
+
+    Only the span is left out of the context that the event loop keeps; whatever else is in it stays.
+    """
+    transport = module._SelectorTransport  # noqa: SLF001 - there is no public door
+    original = transport._add_reader  # noqa: SLF001
+
+    def _add_reader(self: Any, fd: Any, callback: Any) -> Any:
+        assert _activate is not None
+        before = _activate(None)
+        try:
+            return original(self, fd, callback)
+        finally:
+            _activate(before)
+
+    transport._add_reader = _add_reader  # noqa: SLF001
 
 
 def _late_tracer(module: Any) -> None:
