@@ -273,6 +273,22 @@ def test_what_a_restored_function_needs_as_the_module_is_loaded_stands_before_it
     assert restored.index(b"class Desk") < restored.index(b"def named")
 
 
+def test_a_restored_method_gets_the_methods_that_it_calls_and_theirs():
+    source = (
+        b"import math\n\n\nclass Desk:\n    def top(self):\n        return 7\n\n"
+        b"    def handle(self):\n        return self.parts() + self.kept()\n\n    def kept(self):\n        return 1\n\n"
+        b"    def parts(self):\n        return self.deeper() + self.parts_known\n\n    parts_known = 2\n\n"
+        b"    def deeper(self):\n        return math.floor(3.5)\n"
+    )
+    content = b"class Desk:\n    parts_known = 20\n\n    def kept(self):\n        return 100\n\n    def handle(self):\n        return 0\n"
+    restored = put_back(content, definitions(source)["Desk.handle"], source)
+    space: dict[str, object] = {}
+    exec(restored, space)
+    assert space["Desk"]().handle() == 3 + 20 + 100
+    assert b"def top" not in restored
+    assert restored.count(b"def deeper") == 1
+
+
 ITEMS = "ITEMS = ['a', 'b']\nLISTED = ['a', 'b', 'gone']\n\n\ndef new(item):\n    return {'gone': 300}.get(item, 100)\n"
 LOOP = "def handle():\n    total = 0\n    for item in ITEMS:\n        total += old(item)\n    return total\n"
 

@@ -77,7 +77,7 @@ def enclosing(found: Mapping[str, Definition], start: int, end: int) -> str:
 
 
 def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
-    """`content` with the definition as it is in `source`, and the imports and helpers that it then lacks.
+    """`content` with the definition as it is in `source`, and the imports, helpers and methods that it then lacks.
 
     Replaced where there is one of that name, else added after the sibling that precedes it in `source`.
     None where neither has a place or the result does not parse.
@@ -92,7 +92,7 @@ def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
         if line is None:
             return None
         edit = edits.Edit("", line, line, (b"\n", *wanted.text))
-    changed = _with_names(edits.apply(content, [edit]), wanted, source)
+    changed = _with_methods(_with_names(edits.apply(content, [edit]), wanted, source), wanted, source)
     return changed if parsed(changed) is not None else None
 
 
@@ -130,6 +130,27 @@ def _with_names(content: bytes, wanted: Definition, source: bytes) -> bytes:
         edits.Edit("", tail, tail, tuple(_texts([n for n in others if n.lineno not in loading], lines))),
     ]
     return edits.apply(content, [e for e in placed if e.new])
+
+
+def _with_methods(content: bytes, wanted: Definition, source: bytes) -> bytes:
+    """Add the methods of its own class that a restored method calls on itself and the class lacks, and theirs."""
+    offered = definitions(source)
+    for name in sorted(_own(wanted)):
+        method = offered.get(f"{wanted.parent}.{name}")
+        if method is not None and method.name not in definitions(content):
+            content = put_back(content, method, source) or content
+    return content
+
+
+def _own(wanted: Definition) -> set[str]:
+    """Attributes that a method reads of its first argument."""
+    module = parsed(b"".join(edits.reindent(wanted.text, -edits.indent(wanted.text[0]))))
+    node = module.body[0] if module is not None and module.body else None
+    if not wanted.parent or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.args.args:
+        return set()
+    me = node.args.args[0].arg
+    attributes = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)]
+    return {n.attr for n in attributes if isinstance(n.value, ast.Name) and n.value.id == me}
 
 
 def with_bound(content: bytes, names: set[str], source: bytes) -> bytes:
