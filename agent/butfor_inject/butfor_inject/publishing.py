@@ -29,13 +29,7 @@ _shown: Callable[[], Any] | None = None
 
 def show(ids: Ids) -> Any:
     """From now on this context works for the span; returns what it worked for before."""
-    if _activate is None:
-        return None
-    try:
-        return _activate(bytes.fromhex(ids[0] + ids[1]))
-    except (ValueError, TypeError) as error:
-        note("publishing", error)
-        return None
+    return None if _activate is None else restore(bytes.fromhex(ids[0] + ids[1]))
 
 
 def show_if_none(ids: Ids) -> Any:
@@ -46,13 +40,18 @@ def show_if_none(ids: Ids) -> Any:
 
 def aside() -> Any:
     """As `show`, for work of ours that is no part of any span: a reader leaves it out."""
-    return None if _activate is None else _activate(OURS)
+    return restore(OURS)
 
 
-def restore(before: Any) -> None:
-    """What `show` returned, or 24 bytes or None, is shown again."""
-    if _activate is not None:
-        _activate(before)
+def restore(before: Any) -> Any:
+    """What `show` returned, or 24 bytes or None, is shown again; returns what it stands in for."""
+    if _activate is None:
+        return None
+    try:
+        return _activate(before)
+    except Exception as error:  # noqa: BLE001 - the service must not see failures of ours
+        note("publishing", error)
+        return None
 
 
 def start(settings: Settings, hooks: Hooks, hooked: Callable[[str], None]) -> None:
@@ -86,12 +85,11 @@ def _hook_transports(module: Any) -> None:
     original = transport._add_reader  # noqa: SLF001
 
     def _add_reader(self: Any, fd: Any, callback: Any) -> Any:
-        assert _activate is not None
-        before = _activate(None)
+        before = restore(None)
         try:
             return original(self, fd, callback)
         finally:
-            _activate(before)
+            restore(before)
 
     transport._add_reader = _add_reader  # noqa: SLF001
 
