@@ -1,6 +1,7 @@
 """Smallest patches: what heals, what is left out, and that real git takes them."""
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import assume, given, settings
@@ -11,10 +12,11 @@ from butfor.errors import UserError
 from butfor.evidence.runs import Tree
 from butfor.evidence.suspects import FunctionRef
 from butfor.patching import counterfactual, from_diff, minimise, write_patch
-from butfor.patching.candidates import PatchCandidate, candidate_of
+from butfor.patching.candidates import PatchCandidate, _Minimising, candidate_of
 from butfor.patching.ddmin import ddmin
 from butfor.patching.diffs import unified
 from butfor.patching.edits import Edit, apply, between, blocks, by_statement, split, transplant
+from butfor.patching.trying import Healing, Tries
 
 GOOD = """def handle():
     timeout = 500
@@ -84,15 +86,28 @@ def test_a_healthy_request_rules_out_a_patch_that_breaks_it(tmp_path):
     assert all(b"-    return 2" not in c.diff for c in found)
 
 
+TWO_GOOD = (
+    "def handle():\n    if helper() < 5:\n        return 200\n    return 500\n\n\n"
+    "def one():\n    return helper()\n\n\ndef two():\n    return helper()\n\n\ndef helper():\n    return 1\n"
+)
+TWO_BAD = TWO_GOOD.replace("< 5", "< 3").replace("    return 1\n", "    return 4\n")
+
+
 def test_of_two_sets_the_more_widely_used_function_comes_first(tmp_path):
-    good = (
-        "def handle():\n    if helper() < 5:\n        return 200\n    return 500\n\n\n"
-        "def one():\n    return helper()\n\n\ndef two():\n    return helper()\n\n\ndef helper():\n    return 1\n"
-    )
-    bad = good.replace("< 5", "< 3").replace("    return 1\n", "    return 4\n")
-    _, _, _, found = candidates(tmp_path, good, bad)
+    _, _, _, found = candidates(tmp_path, TWO_GOOD, TWO_BAD)
     assert b"+    return 1" in found[0].diff
     assert b"+    if helper() < 5" in found[1].diff
+
+
+@pytest.mark.parametrize("spent", [0.0, 1000.0])
+def test_a_second_set_is_not_looked_for_where_the_first_took_long(tmp_path, spent):
+    history = History(tmp_path / "repo")
+    bad = history.commit("bad", app_py=TWO_BAD)
+    repository, now = history.repository(tmp_path / "scratch"), time.monotonic()
+    healing = Healing(Tree(revision=bad, overlay={"app.py": TWO_GOOD.encode()}), "revert", "")
+    tries = Tries(FakeRunner(repository), 80, now + 60, started=now - spent)
+    first = next(_Minimising(repository, tries, bad, (), lambda _: None).candidates(healing))
+    assert ("more widely used" in first.rule) is (spent == 0)
 
 
 def test_nothing_comes_of_trees_of_another_revision(tmp_path):

@@ -39,6 +39,8 @@ from butfor.ports.repositories import Repository
 MAXIMUM_FILES_SEARCHED = 400
 ALONE = 8
 """So many functions are tried alone before sets of them are."""
+LEISURE = 0.5
+"""Share of the time that must be left to look for a second set of hunks before the first is verified."""
 LEVELS = 8
 """How deep blocks within blocks are tried."""
 
@@ -121,7 +123,8 @@ class _Minimising:
 
     def _smaller(self, everything: list[_Piece]) -> Iterator[PatchCandidate]:
         smallest = self._smallest(everything)
-        sets = [smallest, *self._disjoint(everything, smallest)]
+        # a second set only decides the order: where the first took long, its verification is worth more
+        sets = [smallest, *(self._disjoint(everything, smallest) if self.tries.left > LEISURE else [])]
         if sets[1:]:
             sets.sort(key=self._shared, reverse=True)
         rule = "the smallest set of hunks that heals" + (", the more widely used function first" if sets[1:] else "")

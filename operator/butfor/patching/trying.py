@@ -92,11 +92,16 @@ class Tries:
             self.repeats = repeats
 
     @property
+    def left(self) -> float:
+        """Share of the time that is left, 1 where there is no end."""
+        if self.deadline is None:
+            return 1.0
+        return max(0.0, self.deadline - time.monotonic()) / max(1e-9, self.deadline - self.started)
+
+    @property
     def nearly_exhausted(self) -> bool:
         """Whether a search should end, so that what it found can still be confirmed."""
-        now = time.monotonic()
-        late = self.deadline is not None and self.deadline - now < RESERVE * (self.deadline - self.started)
-        return late or self.budget - self.runs < 2 * self.repeats
+        return self.left < RESERVE or self.budget - self.runs < 2 * self.repeats
 
     @property
     def exhausted(self) -> bool:
