@@ -1,0 +1,177 @@
+"""Incidents that the kernel sees best: small services, each with the failure swallowed before a span could tell of it.
+
+python tests/kernel/incidents.py DIR; butfor eval DIR --json with.json; butfor eval DIR --without kernel --json without.json
+python tests/kernel/incidents.py --beside with.json without.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from outcomes.planted import INNOCENT, LOCAL, LOCAL_SLOTS, SERVER, Case, changes, gets
+
+Make = Callable[[Path], Path]
+LATER = ("Count from one", {"found": "found + 1"})
+BUSY = '    except OSError:\n        return "-1"\n'
+"""The library's way with errors: nobody above learns of them."""
+
+
+def _answering(template: str) -> str:
+    """Reports that could not be made are answered with 503, without an exception."""
+    return template.replace(
+        '        return "200 OK"',
+        '        if found == "-1":\n            return "503 Service Unavailable", "{{}}"\n        return "200 OK"',
+    )
+
+
+READ = """    try:
+        file = open(__file__)
+        text = file.read()
+        {close}
+        return len(text) * 0 + 1
+"""
+KEPT = "KEPT = []"
+
+
+def descriptor_leak(folder: Path) -> Path:
+    """A commit keeps each file open; some requests later there is no descriptor left, and the error is swallowed."""
+    case = Case(folder)
+    template = _answering(LOCAL)
+    sound, leaking = READ.format(close="file.close()") + BUSY, READ.format(close="KEPT.append(file)") + BUSY
+    steps = [
+        INNOCENT[0], ("Make room for files", {"head": KEPT}), ("Keep files for later", {"work": leaking}), INNOCENT[2],
+        LATER,
+    ]  # fmt: skip
+    case.web(changes(template, {**LOCAL_SLOTS, "work": sound}, steps), limits={"open_files": 64})
+    load = {
+        "before": gets("/report/first", repeat=80), "healthy": gets("/nothing", "/other"),
+        "failing": gets("/report/a", "/report/b", expect_status=200),
+    }  # fmt: skip
+    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": 503})
+
+
+WRITE = """    try:
+        with open(os.path.join(os.environ["DATA"], name), "wb") as file:
+            file.write(bytes((2 << 20) if name.startswith("big") else 100))
+        return 1
+"""
+
+
+def full_disk(folder: Path) -> Path:
+    """The disk is too small for some reports, at both revisions; the error is swallowed."""
+    case = Case(folder)
+    case.web(changes(_answering(LOCAL), {**LOCAL_SLOTS, "work": WRITE + BUSY}, INNOCENT), limits={"disk_mb": 1})
+    load = {"healthy": gets("/report/a", "/report/b", "/nothing"), "failing": gets("/report/big", expect_status=200)}
+    return case.write(load, {"outcome": "Resource", "culprit": None}, symptom={"status": 503})
+
+
+NATIVE = """    import ctypes
+    size = {size}
+    text = ctypes.create_string_buffer(b"x" * 16)
+    return len(ctypes.string_at(ctypes.addressof(text) + size, 1))
+"""
+WORKERS = SERVER.replace(
+    'make_server("127.0.0.1", int(os.environ["PORT"]), application, Threaded, Quiet).serve_forever()',
+    'server = make_server("127.0.0.1", int(os.environ["PORT"]), application, Threaded, Quiet)\n'
+    "while True:\n"
+    "    worker = os.fork()\n"
+    "    if worker == 0:\n"
+    "        server.serve_forever()\n"
+    "    os.waitpid(worker, 0)\n",
+)
+
+
+def native_crash(folder: Path) -> Path:
+    """A commit lets native code read where nothing is: the worker dies, its parent starts another."""
+    case = Case(folder)
+    sound = NATIVE.format(size="8")
+    broken = NATIVE.format(size='(1 << 44) if name.startswith("big") else 8')
+    steps = [*INNOCENT[:2], ("Read large reports from the end", {"work": broken}), INNOCENT[2], LATER]
+    commits = changes(LOCAL, {**LOCAL_SLOTS, "work": sound}, steps)
+    commits[0][1]["server.py"] = WORKERS
+    case.web(commits)
+    load = {"healthy": gets("/report/a", "/report/b", "/nothing"), "failing": gets("/report/big", expect_status=200)}
+    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": "closed"})
+
+
+CACHED = """    import socket
+    try:
+        with socket.create_connection(("127.0.0.1", PORTS[name[0] == "c"]), timeout=1) as cache:
+            cache.sendall(b"GET /rates/USD HTTP/1.0\\r\\n\\r\\n")
+            return len(cache.recv(12)) * 0 + 1
+    except OSError:
+        return 0
+"""
+
+
+def swallowed_refusal(folder: Path) -> Path:
+    """A commit asks a port where nobody listens; the library swallows the refusal and gives a default."""
+    case = Case(folder)
+    case.provider("pass")
+    head = 'import urllib.parse\nHERE = urllib.parse.urlsplit(os.environ["RATES_URL"]).port\nPORTS = (HERE, HERE)'
+    moved = head.replace("(HERE, HERE)", "(HERE, 9)")
+    steps = [
+        INNOCENT[0],
+        ("Say it in other words", {"missing": "no such page"}),
+        ("Ask the cache", {"head": moved}),
+        LATER,
+    ]
+    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": head, "work": CACHED}, steps))
+    load = {
+        "healthy": gets("/report/a", "/report/b", "/report/d", "/nothing"),
+        "failing": gets("/report/c", "/report/ca", expect_contains='"found": 2'),
+    }  # fmt: skip
+    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c"})
+
+
+LOCKED = """    with LOCK:
+        count = 1
+{indent}    with open(os.path.join(os.environ["DATA"], name), "wb") as file:
+{indent}        file.write(bytes(1000))
+{indent}        os.fsync(file.fileno())
+{indent}    time.sleep(0.06)
+    return count
+"""
+
+
+def lock_over_io(folder: Path) -> Path:
+    """A commit writes the file while it holds the lock that every request needs."""
+    case = Case(folder)
+    head = "import time\nLOCK = threading.Lock()"
+    sound, held = LOCKED.format(indent=""), LOCKED.format(indent="    ")
+    steps = [*INNOCENT[:1], ("Write under the lock", {"work": held}), INNOCENT[2], LATER]
+    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": head, "work": sound}, steps))
+    load = {"healthy": gets("/nothing"), "failing": gets("/report/a", "/report/b"), "concurrency": 8, "repeat": 12}
+    truth = {"outcome": "CodeChange", "culprit": case.shas["web"][2]}
+    return case.write(load, truth, symptom={"service": "web", "route": "/report/a", "latency_over_ms": 200})
+
+
+INCIDENTS: dict[str, Make] = {
+    "descriptor-leak": descriptor_leak, "full-disk": full_disk, "native-crash": native_crash,
+    "swallowed-refusal": swallowed_refusal, "lock-over-io": lock_over_io,
+}  # fmt: skip
+
+
+def beside(with_kernel: Path, without: Path) -> str:
+    """A line per incident: what the verdict is with the kernel's evidence and without."""
+    rows = [{row["id"]: row for row in json.loads(path.read_text())["incidents"]} for path in (with_kernel, without)]
+    lines = [f"{name:20} {_told(rows[0][name]):44} without: {_told(rows[1].get(name, {}))}" for name in rows[0]]
+    return "\n".join(lines)
+
+
+def _told(row: dict[str, Any]) -> str:
+    return f"{row.get('outcome')}/{row.get('claim')} rank {row.get('rank_before_runs')} true={row.get('proof_true')}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--beside":
+        sys.stdout.write(beside(Path(sys.argv[2]), Path(sys.argv[3])) + "\n")
+    else:
+        for name, make in INCIDENTS.items():
+            sys.stdout.write(f"{make(Path(sys.argv[1]) / name)}\n")
