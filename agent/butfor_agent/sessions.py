@@ -29,6 +29,7 @@ from butfor_agent.tables import Tables
 from butfor_agent.windows import Windows
 
 _STEP_S = 0.01
+_MOST_ENDED, _MOST_ALIVE = 100_000, 16_384
 _TURN_S, _LAST_S = 0.25, 5.0
 _BATCH = 1 << 17
 _EXACT = "thread record"
@@ -206,6 +207,7 @@ class Session:
                     continue
                 looked = time.monotonic()
                 self.clock_steps += self.clock.tick()
+                self._prune()
                 if self._files is not None:
                     self._files.tick([*self._ended, *self.processes.values()])
 
@@ -253,7 +255,19 @@ class Session:
             self.stacks.forget(pid)
             if self._raising is not None:
                 self._raising.ended(pid)
-            self._ended.append(self.processes.pop(pid))
+            self._end(self.processes.pop(pid))
+
+    def _end(self, process: processes.Process) -> None:
+        if len(self._ended) < _MOST_ENDED:
+            self._ended.append(process)
+        elif self._files is not None:
+            self._files.windows.add("processes_left_out", 1)
+
+    def _prune(self) -> None:
+        """Processes whose end was lost in a flood are not kept for ever."""
+        if len(self.processes) > _MOST_ALIVE:
+            for pid in [pid for pid in self.processes if not Path(f"/proc/{pid}").exists()]:
+                self._end(self.processes.pop(pid))
 
     def _see(self, pid: int, inner_pid: int, started_ns: int) -> processes.Process:
         known = self.processes.get(pid)

@@ -15,6 +15,7 @@ FRAME = pa.struct([("module", pa.string()), ("offset", pa.uint64()), ("address",
 SCHEMA = pa.schema([("pid", pa.int64()), ("stack", pa.int32()), ("frames", pa.list_(FRAME))])
 """Frames innermost first; `module` is empty where the address is in no mapped file."""
 _MOST_MAPPINGS = 65536
+_MOST_STACKS = 200_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Stacks:
 
     def see(self, pid: int, stack: int) -> None:
         """Read a stack that is not known yet."""
-        if stack < 0 or (pid, stack) in self.known:
+        if stack < 0 or (pid, stack) in self.known or len(self.known) >= _MOST_STACKS:
             return
         raw = self._map.lookup(struct.pack("=I", stack))
         addresses = [a for a in struct.unpack(f"={len(raw) // 8}Q", raw) if a] if raw else []

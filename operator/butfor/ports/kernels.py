@@ -29,6 +29,7 @@ _LOST = {
     "not_stored": ("kernel events", "they could not be written"),
     "pending_full": ("kernel durations", "more calls at once than can be remembered"),
     "stack": ("kernel stacks", "they could not be kept"),
+    "processes_left_out": ("kernel processes", "more than are kept"),
     "socket_full": ("kernel sockets", "more at once than can be remembered"),
 }
 """Where something is missing, and why, by the agent's reasons: only the first two are events."""
