@@ -33,11 +33,11 @@ SHARE_OF_BISECTION = 0.4
 SHARE_OF_CLAIMS = 0.7
 SHARE_OF_SEARCH = 0.85
 """Shares of the budget after which bisecting, the claims and the search for patches stop: no stage starves a later."""
-CLAIM_SECONDS, CLAIMS_SECONDS = 90.0, 150.0
+CLAIM_SECONDS, CLAIMS_SECONDS = 110.0, 160.0
 """For one claim, and for all of them together."""
-SEARCH_SECONDS, PATCH_SECONDS = 120.0, 300.0
-"""After the first no further candidate is begun; the one under check may take until the second. Whoever waits for a
-verdict is waiting for minutes, not for an hour."""
+SEARCH_SECONDS, CANDIDATES_SECONDS, PATCH_SECONDS = 90.0, 180.0, 300.0
+"""Searching may take so long, the checks not counted; after the second no further candidate is begun, and the one under
+check may take until the third. Whoever waits for a verdict is waiting for minutes, not for an hour."""
 
 
 @dataclass
@@ -211,12 +211,12 @@ class Trial:
         """The smallest healing patch that passes every check; else the best one with the checks that it failed."""
         repository, bad = self.history.repository, self.history.bad
         begun = time.monotonic()
-        until = min(begun + SEARCH_SECONDS, self._deadline(SHARE_OF_SEARCH))
+        until = min(begun + CANDIDATES_SECONDS, self._deadline(SHARE_OF_SEARCH))
         found = self.findings.reproduced
         quick = hasty(runner, found.reproduction) if found else runner
         candidates = minimise(
-            repository, quick, proof.healing, bad, hints=self.analysis.ranking.functions, deadline=until,
-            watch=self.clock.progress.note,
+            repository, quick, proof.healing, bad, hints=self.analysis.ranking.functions,
+            seconds=SEARCH_SECONDS, deadline=until, watch=self.clock.progress.note,
         )  # fmt: skip
         with Verifier(
             repository, runner, bad, self._suspected().test, good=self.history.good,
