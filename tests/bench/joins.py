@@ -28,7 +28,7 @@ from butfor.evidence.telemetry import ATTRIBUTES, SPANS, Telemetry
 
 EVENTS, SPANS_WANTED, THREADS = 10_000_000, 1_000_000, 64
 _BASE, _STEP_NS = 1_700_000_000_000_000_000, 1_000_000
-_EVERY = 100
+_EVERY = 20
 """One event of so many carries ids."""
 _QUERY = """
 SELECT count(), sum(s.row * (e.time_ns < s.end_ns)) FROM Python(events) AS e
