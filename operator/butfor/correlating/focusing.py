@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from butfor.correlating.failures import Group
 from butfor.correlating.predicates import predicate_of
+from butfor.correlating.signatures import kernel_failures
 from butfor.evidence.predicates import AnswerProperty
 from butfor.evidence.timelines import ExceptionSeen, RequestSeen, Timelines
 
@@ -31,6 +32,11 @@ def focus(timelines: Timelines, members: Sequence[int], answer: AnswerProperty |
         predicate = predicate.model_copy(update={"answer": answer})
     own = [i for i, one in enumerate(requests) if not one.failed and one.service == first.service]
     healthy = sorted(own, key=lambda i: requests[i].route != first.route)
+    if timelines.joined.num_rows:
+        alike = [requests[i] for i in healthy if requests[i].route == first.route]
+        failed = [requests[i] for i in failing]
+        shown = kernel_failures(timelines.telemetry.kernel, timelines.joined, timelines.spans, failed, alike)
+        predicate = predicate.model_copy(update={"kernel": shown})
     return replace(
         timelines, requests=requests, predicate=predicate, failing=failing, healthy=healthy, reasons=reasons, rivals=[]
     )  # fmt: skip
