@@ -292,6 +292,15 @@ def texts(*values: str) -> dict:
     return {"arrayValue": {"values": [{"stringValue": v} for v in values]}}
 
 
+def test_texts_in_statements_are_left_out_unless_they_are_allowed() -> None:
+    said = "SELECT * FROM users WHERE name = 'Ann O''Neil' AND level > 3 AND note = 'cut"
+    statement = {"attributes": [{"key": "db.query.text", "value": {"stringValue": said}}]}
+    (left,) = Redactor().document(statement)["attributes"]
+    assert left["value"]["stringValue"] == "SELECT * FROM users WHERE name = '?' AND level > 3 AND note = '?'"
+    (kept,) = Redactor(allow=["db.query.text"]).document(statement)["attributes"]
+    assert kept["value"]["stringValue"] == said
+
+
 def test_code_places_survive() -> None:
     frames = json.dumps([["/srv/shop/worktree/app/session_tokens.py", 3, "TokenStore.get_token"]])
     trace = (

@@ -281,6 +281,8 @@ class Redactor:
             return self._header(header.group(1).replace("_", "-"), text)
         if key in {"exception.stacktrace", "exception.stack_trace"}:
             return self._stacktrace(text)
+        if key in _STATEMENTS and not self._rewriter.learning and not self._rewriter.is_allowed(key):
+            text = _SQL_TEXT.sub("'?'", text)  # any value may stand there, and no statement is repeated from it
         if key.startswith(("url.", "http.url", "http.target")):
             return self._rewriter.rewrite(text, "form" if key == "url.query" else "url")
         if _CODE.match(key) or key.endswith("command_line") or not sensitive_name(key):
@@ -310,6 +312,10 @@ class Redactor:
                 argument.lstrip("-") if argument.startswith("-") and not equals and sensitive_name(argument) else ""
             )
         return written
+
+
+_STATEMENTS = frozenset({"db.query.text", "db.statement"})
+_SQL_TEXT = re.compile(r"'(?:[^'\\]|''|\\.)*(?:'|$)", re.DOTALL)
 
 
 def _printable(text: str) -> bool:

@@ -239,7 +239,8 @@ class Capture:
 
     def _inside(self) -> str:
         bodies = "raw values" if self.wish.privacy == "local" else "secrets replaced by fakes"
-        return f"requests, answers and calls with their bodies ({bodies}), exceptions, logs, slow stacks"
+        messages = f"requests, answers and calls with their bodies ({bodies})"
+        return f"{messages}, database statements, exceptions, logs, slow stacks"
 
     def _last_lines(self, place: Path) -> None:
         seen = self.seen
