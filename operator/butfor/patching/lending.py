@@ -28,10 +28,9 @@ def loan(change: Change, view: View) -> Loan:
     while open_ and len(found) <= MOST:
         path = open_.pop()
         before = view.repository.show(view.tree.revision, path)
-        for file, name in sorted(
-            _imported(view.read(path), path, view, change) - _imported(before, path, view, change)
-        ):
-            if name in found.get(file, frozenset()) or not _lacks(view, file, name):
+        for level, module, name in sorted(_imported(view.read(path)) - _imported(before)):
+            file = _file(level, module, path, view, change)
+            if file is None or name in found.get(file, frozenset()) or not _lacks(view, file, name):
                 continue
             lent = {file: found.get(file, frozenset()) | ({name} if view.read(file) is not None else frozenset())}
             given = give(change, view, lent)
@@ -53,24 +52,25 @@ def give(change: Change, view: View, wanted: Loan) -> View:
     return view
 
 
-def _imported(content: bytes | None, path: str, view: View, change: Change) -> set[tuple[str, str]]:
-    """File and name of each `from ... import` whose module is one of the repository's files, there or at the donor."""
+def _imported(content: bytes | None) -> set[tuple[int, str, str]]:
+    """Level, module and name of each `from ... import`."""
     module = parsed(content or b"")
     nodes = [n for n in ast.walk(module) if isinstance(n, ast.ImportFrom)] if module else []
-    found: set[tuple[str, str]] = set()
-    for node in nodes:
-        file = next((one for one in _files(node, path) if view.read(one) is not None), None)
-        file = file or next((one for one in _files(node, path) if change.new(one) is not None), None)
-        if file is not None:
-            found |= {(file, alias.name) for alias in node.names if alias.name != "*"}
-    return found
+    return {(node.level, node.module or "", alias.name) for node in nodes for alias in node.names if alias.name != "*"}
 
 
-def _files(node: ast.ImportFrom, path: str) -> Iterator[str]:
-    """Where the module of an import may stand, nearest first."""
-    parts = (node.module or "").split(".") if node.module else []
+def _file(level: int, module: str, path: str, view: View, change: Change) -> str | None:
+    """The repository's file of a module that `path` imports, there or at the donor; None for any other module."""
+    files = list(_files(level, module, path))
+    found = next((one for one in files if view.read(one) is not None), None)
+    return found or next((one for one in files if change.new(one) is not None), None)
+
+
+def _files(level: int, module: str, path: str) -> Iterator[str]:
+    """Where a module may stand, nearest first."""
+    parts = module.split(".") if module else []
     parents = list(PurePosixPath(path).parents)
-    for folder in parents[node.level - 1 : node.level] if node.level else parents:
+    for folder in parents[level - 1 : level] if level else parents:
         base = folder.joinpath(*parts)
         yield from (str(base / "__init__.py"), *([f"{base}.py"] if parts else []))
 
