@@ -97,15 +97,15 @@ def ask(port, target):
     raise AssertionError("nobody listens")
 
 
-def spans(spool):
-    """Server spans by ids, with the name of their request."""
+def spans(spool, key="url.query"):
+    """Spans by ids, with one of their attributes."""
     found = {}
     for path in [*spool.glob("spans-*.jsonl"), *spool.glob("open-*.jsonl")]:
         for line in path.read_text().splitlines():
             for resource in json.loads(line)["resourceSpans"]:
                 for span in (span for scope in resource["scopeSpans"] for span in scope["spans"]):
                     facts = {fact["key"]: next(iter(fact["value"].values())) for fact in span["attributes"]}
-                    found[span["traceId"] + span["spanId"]] = str(facts.get("url.query", "")).removeprefix("id=")
+                    found[span["traceId"] + span["spanId"]] = str(facts.get(key, "")).removeprefix("id=")
     return found
 
 
@@ -171,3 +171,51 @@ def test_a_kept_connection_that_breaks_is_told_of_the_span_that_used_it_last(wat
     assert out == "reset\n"
     (row,) = [row for row in rows if row["kind"] == "recv" and row["errno"] == "ECONNRESET"]
     assert (row["join"], row["span_id"]) == ("socket", "2" * 16)
+
+
+CALLS = """
+import asyncio, json, socket, sys, time, urllib.request
+import aiohttp, httpx, requests
+
+async def asynchronous(client, url):
+    if client == "httpx-async":
+        async with httpx.AsyncClient(timeout=0.4) as session: await session.get(url)
+    else:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.4)) as session: await session.get(url)
+
+def call(client, url):
+    if client == "urllib": urllib.request.urlopen(url, timeout=0.4)
+    elif client == "requests": requests.get(url, timeout=0.4)
+    elif client == "httpx": httpx.get(url, timeout=0.4, trust_env=False)
+    else: asyncio.run(asynchronous(client, url))
+
+time.sleep(0.5)
+silent = socket.create_server(("127.0.0.1", 0), backlog=50)
+ports = {}
+for client in ("urllib", "requests", "httpx", "httpx-async", "aiohttp"):
+    closed = socket.create_server(("127.0.0.1", 0)); port = closed.getsockname()[1]; closed.close()
+    for what, number in (("refused", port), ("silent", silent.getsockname()[1])):
+        ports[f"{client} {what}"] = number
+        try: call(client, f"http://127.0.0.1:{number}/{client}")
+        except Exception: pass
+time.sleep(0.2)
+print(json.dumps(ports))
+"""
+
+
+def test_what_a_client_call_met_is_told_of_that_call(watched, tmp_path):
+    base = {**os.environ, "PATH": os.environ["PATH"]}
+    variables = environment(
+        base, tmp_path / "spool", "truth", roots=[], revision="", otlp="http://127.0.0.1:9", shims=tmp_path / "shims"
+    )
+    (tmp_path / "spool").mkdir()
+    rows, _, out = watched(CALLS, environment={**variables, "BUTFOR_CONTEXT": str(writers.built(sys.executable))})
+    ports = json.loads(out)
+    urls = spans(tmp_path / "spool", "url.full")
+    refused = {int(row["remote"].rpartition(":")[2]): row for row in rows if row["errno"] == "ECONNREFUSED"}
+    for client in ("urllib", "requests", "httpx", "httpx-async", "aiohttp"):
+        row = refused[ports[f"{client} refused"]]
+        assert row["join"] == "thread", client
+        assert urls[row["trace_id"] + row["span_id"]] == f"http://127.0.0.1:{ports[f'{client} refused']}/{client}"
+    given_up = [urls[row["trace_id"] + row["span_id"]].rpartition("/")[2] for row in rows if row["kind"] == "abandon"]
+    assert sorted(given_up) == sorted(["urllib", "requests", "httpx", "httpx-async", "aiohttp"])
