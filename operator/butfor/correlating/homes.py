@@ -39,13 +39,11 @@ class Homes:
     by_pid: Mapping[int, int]
     parents: Mapping[int, int]
 
-    def of_events(self, events: pa.Table, row: Rows, exact: Bools) -> Rows:
-        """Per event the home of its process: as its exact events say, else as its service and pid do, else -1."""
-        pids, codes = _encoded(events["pid"])
-        learned = _commonest(codes[exact], self.home[row[exact]], len(pids))
+    def of_pids(self, pids: list[int], learned: Rows) -> Rows:
+        """The home of each process: what its exact events said (`learned`, -1: nothing), else its service and pid."""
         known = {**self.by_pid, **{pids[i]: int(learned[i]) for i in np.flatnonzero(learned >= 0).tolist()}}
         found = [self._inherited(pid, known) if i < MOST_PIDS else -1 for i, pid in enumerate(pids)]
-        return np.array(found, np.int64)[codes] if found else np.full(len(codes), -1, np.int64)
+        return np.array(found, np.int64)
 
     def _inherited(self, pid: int, known: Mapping[int, int]) -> int:
         """A child does what its parent's requests made it for."""
@@ -57,47 +55,32 @@ class Homes:
             pid = self.parents[pid]
         return -1
 
-    def threads_of_events(self, events: pa.Table, row: Rows, exact: Bools, home: Rows) -> Rows:
-        """Per event its thread: as its exact events say, all of them, else -1."""
-        tids, codes = _encoded(events["tid"])
-        told = exact & (row >= 0)
-        told[told] = self.threaded[row[told]]
-        lowest = np.full(len(tids), np.iinfo(np.int64).max)
-        highest = np.full(len(tids), -1, np.int64)
-        np.minimum.at(lowest, codes[told], self.thread[row[told]])
-        np.maximum.at(highest, codes[told], self.thread[row[told]])
-        found = np.where(lowest == highest, highest, -1)[codes] if len(tids) else np.full(len(codes), -1, np.int64)
-        return np.where(home >= 0, found, -1)
+    def segments(self, table: pa.Table) -> tuple[Rows, Rows, Rows, Rows, Rows]:
+        """Rows, starts, ends and groups of the segments, by group and start; and each thread's group or -1."""
+        row = np.asarray(table["row"], dtype=np.int64)
+        code = self.thread[row]
+        group = np.zeros(len(row), np.int64)
+        group[1:] = np.cumsum(np.diff(code) != 0)  # a thread's segments lie together
+        of_thread = np.full(int(self.thread.max(initial=-1)) + 1, -1, np.int64)
+        of_thread[code] = group
+        return row, np.asarray(table["start_ns"]), np.asarray(table["end_ns"]), group, of_thread
 
-    def segments(self, table: pa.Table) -> tuple[Rows, Rows, Rows, Rows]:
-        """Rows, starts, ends and threads of the segments of spans that name their thread, by thread and start."""
-        ids = pc.binary_join_element_wise(table["trace_id"], table["span_id"], "/")
-        row = np.asarray(pc.fill_null(pc.index_in(ids, value_set=self.spans.ids), -1), dtype=np.int64)
-        kept = np.flatnonzero(row >= 0)
-        kept = kept[self.threaded[row[kept]]]
-        start, end = np.asarray(table["start_ns"])[kept], np.asarray(table["end_ns"])[kept]
-        group = self.thread[row[kept]]
-        by = np.lexsort((start, group))
-        return row[kept][by], start[by], end[by], group[by]
+    def connections(self, remote: pa.DictionaryArray) -> tuple[Rows, Rows, Rows, Rows, int]:
+        """Client spans that name their peer's address: rows and groups; all groups as numbers of process and peer.
 
-    def connections(self, events: pa.Table, home: Rows) -> tuple[Rows, Rows, Rows]:
-        """Rows of client spans that name their peer's address, their groups (process and peer), and events' groups."""
+        And per distinct `remote` of the events its peer or -1; process * peers + peer is a number in the third array.
+        """
         client = np.asarray(pc.is_in(self.spans.table["kind"], value_set=pa.array(["CLIENT", "PRODUCER"])))
         rows = np.flatnonzero(client & (self.home >= 0) & (self.spans.end > self.spans.start))
         peers = _peers(self.spans.table.take(pa.array(rows)))
         named = np.asarray(pc.is_valid(peers))
         rows, peers = rows[named], peers.filter(pa.array(named))
-        remote = events["remote"].combine_chunks()
         names = pc.unique(peers)
-        at = np.asarray(pc.fill_null(pc.index_in(remote.dictionary, value_set=names), -1), dtype=np.int64)
         width = max(len(names), 1)
-        group = self.home[rows] * width + np.asarray(pc.index_in(peers, value_set=names), dtype=np.int64)
-        code = at[np.asarray(remote.indices)] if len(at) else np.full(len(home), -1, np.int64)
-        pairs, dense = np.unique(group, return_inverse=True)
-        wanted = np.where((code >= 0) & (home >= 0), home * width + code, -1)
-        place = np.minimum(np.searchsorted(pairs, wanted), max(len(pairs) - 1, 0))
-        known = (wanted >= 0) & (pairs[place] == wanted if len(pairs) else False)
-        return rows, dense.astype(np.int64), np.where(known, place, -1)
+        peer = np.asarray(pc.fill_null(pc.index_in(remote.dictionary, value_set=names), -1), dtype=np.int64)
+        number = self.home[rows] * width + np.asarray(pc.index_in(peers, value_set=names), dtype=np.int64)
+        pairs, group = np.unique(number, return_inverse=True)
+        return rows, group.astype(np.int64), pairs, peer, width
 
 
 def homes(spans: Ordered, thread: pa.Array, processes: pa.Table) -> Homes:
@@ -149,26 +132,6 @@ def _by_pid(processes: list[dict[str, Any]], keys: Mapping[int, tuple[str, str]]
         only = next((choice for choice in choices if len(choice) == 1), None)
         if only:
             found[one["pid"]] = next(iter(only))
-    return found
-
-
-def _encoded(values: pa.ChunkedArray) -> tuple[list[int], Rows]:
-    """Distinct values and codes."""
-    encoded = values.combine_chunks().dictionary_encode()
-    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, dtype=np.int64)
-
-
-def _commonest(code: Rows, value: Rows, size: int) -> Rows:
-    """Per code its most frequent value, -1 left out; -1 where there is none."""
-    found = np.full(size, -1, np.int64)
-    kept = value >= 0
-    if not kept.any():
-        return found
-    width = int(value.max()) + 1
-    counted = pa.array(code[kept] * width + value[kept]).value_counts()
-    pair, count = np.asarray(counted.field(0)), np.asarray(counted.field(1))
-    by = np.lexsort((-pair, count))  # of equal counts the lower value comes last and stays
-    found[pair[by] // width] = pair[by] % width
     return found
 
 

@@ -15,12 +15,12 @@ BATCH = 250_000
 
 SEGMENTS = pa.schema([
     ("service", pa.string()), ("thread", pa.string()), ("start_ns", pa.int64()), ("end_ns", pa.int64()),
-    ("trace_id", pa.string()), ("span_id", pa.string()),
+    ("trace_id", pa.string()), ("span_id", pa.string()), ("row", pa.int64()),
 ])  # fmt: skip
 
 
 def segments(spans: Ordered, thread: pa.Array | None = None) -> pa.Table:
-    """Columns of SEGMENTS, by service, thread and time.
+    """Columns of SEGMENTS, by service, thread and time; `row` is the span's among `spans`.
 
     Where spans overlap without nesting (a thread that serves several requests in turn) the one that began last
     counts. Spans of no or negative duration have no segment; a span without end counts until the last time known
@@ -37,7 +37,7 @@ def segments(spans: Ordered, thread: pa.Array | None = None) -> pa.Table:
     taken = spans.table.select(["service", "trace_id", "span_id"]).take(pa.array(row))
     columns = {
         "service": taken["service"], "thread": thread.take(pa.array(row)), "start_ns": start, "end_ns": end,
-        "trace_id": taken["trace_id"], "span_id": taken["span_id"],
+        "trace_id": taken["trace_id"], "span_id": taken["span_id"], "row": row,
     }  # fmt: skip
     found = pa.table(columns, schema=SEGMENTS)
     return found.sort_by([("service", "ascending"), ("thread", "ascending"), ("start_ns", "ascending")])
