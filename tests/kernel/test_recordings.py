@@ -1,5 +1,7 @@
 """A recording is kept to its services and its time, and losses are known to the second; by synthetic tables."""
 
+import threading
+
 import pyarrow as pa
 import pytest
 from butfor_agent import processes
@@ -46,7 +48,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(EVENTS, max_size=3), st.sets(st.integers(1, 4)), st.integers(0, 9))
 def test_rows_of_services_are_kept_in_order_up_to_the_end(tmp_path_factory, batches, services, until):
     folder = tmp_path_factory.mktemp("recording")
@@ -63,7 +65,7 @@ def test_rows_of_services_are_kept_in_order_up_to_the_end(tmp_path_factory, batc
     assert ends == {pid: pid if not until or pid <= until else None for pid in services}
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 400))
 def test_a_stream_that_was_cut_is_kept_up_to_there(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("recording")
@@ -93,6 +95,9 @@ class Dead:
     probes = {"calls": "attached"}
     alive = False
 
+    def __init__(self):
+        self.recording = threading.Lock()
+
     def open(self, folder):
         self.folder = folder
 
@@ -109,6 +114,20 @@ def test_an_agent_that_ended_is_a_reason_never_an_error(tmp_path):
     recording.watch(1)
     found = recording.end(services_only=True)
     assert (found.folder, "the agent ended" in found.reason, len(found.losses)) == (None, True, 1)
+
+
+def test_one_recording_at_a_time_and_the_other_says_so(tmp_path):
+    kernel = Dead()
+    first, second = Recording(kernel, tmp_path / "first"), Recording(kernel, tmp_path / "second")
+    first.begin()
+    second.begin()
+    found = second.end(services_only=True)
+    assert (found.folder, found.reason) == (None, "another run was being watched at the same time")
+    assert kernel.folder == tmp_path / "first"
+    first.end(services_only=True)
+    third = Recording(kernel, tmp_path / "third")
+    third.begin()
+    assert (kernel.folder, third.reason) == (tmp_path / "third", "")
 
 
 def test_losses_are_known_to_the_second_they_fell_in():

@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,8 @@ class Kernel:
 
     def __init__(self, process: subprocess.Popen[bytes], probes: dict[str, str]) -> None:
         self._process, self.probes = process, probes
+        self.recording = threading.Lock()
+        """Held while a folder is open: an agent writes one recording at a time."""
 
     @classmethod
     def start(cls, *, exceptions: bool = False) -> Kernel:

@@ -39,6 +39,9 @@ class Recording:
         """Open the files; from now on what watched processes do is written."""
         if self._kernel is None:
             return
+        if not self._kernel.recording.acquire(blocking=False):
+            self.reason = "another run was being watched at the same time"
+            return
         try:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(parents=True, mode=0o700)
@@ -46,6 +49,7 @@ class Recording:
             self._opened = True
         except (InfrastructureError, OSError) as error:
             self.reason = _line(error)
+            self._kernel.recording.release()
 
     def watch(self, pid: int, service: str = "") -> None:
         """Watch a process and all that it starts; `service` names those that do not name theirs themselves."""
@@ -64,9 +68,15 @@ class Recording:
         if self._kernel is None or not self._opened:
             return KernelRecording(reason=self.reason, probes=self._kernel.probes if self._kernel else {})
         self._opened = False
-        probes = self._kernel.probes
         try:
-            losses, facts = self._kernel.close()
+            return self._ended(self._kernel, services_only=services_only, until_ns=until_ns)
+        finally:
+            self._kernel.recording.release()
+
+    def _ended(self, kernel: Kernel, *, services_only: bool, until_ns: int) -> KernelRecording:
+        probes = kernel.probes
+        try:
+            losses, facts = kernel.close()
             if services_only:
                 keep_services(self._folder, until_ns)
         except (InfrastructureError, OSError, pa.ArrowException) as error:
