@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,8 @@ from rich.console import Console
 from butfor.cli import evaluations
 from butfor.cli.terminals import Terminal
 from butfor.demo.incidents import DEFAULT, NAMES, materialize
+from butfor.demo.recordings import record as keep_recording
+from butfor.demo.recordings import recordings
 from butfor.errors import InfrastructureError, UserError
 from butfor.evaluating.evaluations import Settings, evaluate, find_histories, write_json
 from butfor.evaluating.incidents import read_incident, read_truth
@@ -37,6 +41,10 @@ def demo(
     ),
     python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
     budget: Annotated[float, typer.Option(help="minutes for one incident")] = 20.0,
+    recorded: Annotated[
+        bool, typer.Option(help="the capture of another machine, kernel events in it, instead of a live one")
+    ] = False,
+    record: Annotated[bool, typer.Option(help="keep the live capture as the recording that --recorded takes")] = False,
 ) -> int:
     """Break a small shop, capture it live, find the commit to blame, and prove it by runs.
 
@@ -48,8 +56,13 @@ def demo(
     if everything and name:
         raise UserError(f"{name} and --all: give one of them")
     cases = materialize(out / INCIDENTS, list(NAMES) if everything else [name or DEFAULT])
-    settings = Settings(out=out, budget_s=budget * 60, bench=Bench.of_this_machine(python))
-    rows = [_run(case, settings, f"[{i}/{len(cases)}] ") for i, case in enumerate(cases, 1)]
+    settings = Settings(out=out, budget_s=budget * 60, bench=Bench.of_this_machine(python), recorded=recorded)
+    with recordings([case.name for case in cases]) if recorded else nullcontext() as folder:
+        settings = replace(settings, bundles=folder)
+        rows = [_run(case, settings, f"[{i}/{len(cases)}] ") for i, case in enumerate(cases, 1)]
+    if record and not recorded:
+        for case in cases:
+            typer.echo(f"recorded: {keep_recording(out / case.name / 'bundle', case.name)}")
     if everything:
         write_json(out / "demo.json", {"incidents": rows, "totals": totals(rows)})
         evaluations.show(rows)

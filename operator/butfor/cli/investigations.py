@@ -51,6 +51,7 @@ def investigate(
     ] = None,
     without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
     python: Annotated[str | None, typer.Option(help="interpreter for the service's environment")] = None,
+    recorded: Annotated[bool, typer.Option(help="take a recording, though the kernel can be watched here")] = False,
     budget: Annotated[float, typer.Option(min=0.1, help="minutes")] = 20.0,
 ) -> int:
     """Name the commit but for which the failure would not have happened, and prove it by runs.
@@ -69,7 +70,7 @@ def investigate(
             title=title, bundle=bundle or from_store(str(store), asked.trace, minutes), services=services,
             symptom=asked, histories={one.name: repo for one in services} if repo else {}, case=None, out=out,
             without=left_out, budget_s=budget * 60, repository=repo, good=good, bad=bad,
-            keep=(store or kept_dsn(out)) if bundle else None,
+            keep=(store or kept_dsn(out)) if bundle else None, recorded=recorded,
         )  # fmt: skip
         with Terminal(f"investigating {title}") as terminal:
             verdict = investigate_question(question, Bench.of_this_machine(python), terminal)

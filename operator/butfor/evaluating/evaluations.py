@@ -35,7 +35,10 @@ class Settings:
     without: frozenset[str] = frozenset()
     analyse_only: bool = False
     bundles: Path | None = None
-    """The `out` of an earlier run, whose bundles are investigated again; without it each incident is captured."""
+    """The `out` of an earlier run, whose bundles are investigated again, or a folder of ID.tar.zst; without it each
+    incident is captured."""
+    recorded: bool = False
+    """The bundles may be recordings."""
     budget_s: float = 1200.0
     bench: Bench = field(default_factory=Bench.of_this_machine)
 
@@ -60,7 +63,7 @@ def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, A
     histories = find_histories(incident, case, settings.repos)
     started = time.monotonic()
     progress.stage("capture")
-    kept = settings.bundles / incident.id / "bundle" if settings.bundles else None
+    kept = _kept(settings.bundles, incident.id) if settings.bundles else None
     bundle = kept or captured(incident, case, histories, settings.bench, out, progress.note)
     seconds = round(time.monotonic() - started, 3)
     verdict = investigate(question(incident, case, histories, bundle, out, settings), settings.bench, progress)
@@ -69,6 +72,11 @@ def _evaluate(case: Path, settings: Settings, progress: Progress) -> dict[str, A
     row = score(incident, verdict, read_truth(case), second, str(out / "verdict.json"))
     row["seconds"] = {"capture": seconds, **row["seconds"]}
     return row
+
+
+def _kept(folder: Path, name: str) -> Path:
+    packed = folder / f"{name}.tar.zst"
+    return packed if packed.is_file() else folder / name / "bundle"
 
 
 def find_histories(incident: Incident, case: Path, repos: Path | None) -> dict[str, Path]:
@@ -101,7 +109,7 @@ def question(
     return Question(
         title=incident.title, bundle=bundle, services=incident.services, symptom=incident.symptom,
         histories=histories, case=case, out=out, without=settings.without, budget_s=settings.budget_s,
-        analyse_only=settings.analyse_only,
+        analyse_only=settings.analyse_only, recorded=settings.recorded,
     )  # fmt: skip
 
 

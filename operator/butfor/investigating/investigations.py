@@ -20,6 +20,7 @@ from butfor.investigating.questions import Findings, Question
 from butfor.investigating.settling import settled
 from butfor.investigating.storing import keep, without_secret
 from butfor.ports.benches import Bench
+from butfor.ports.examinations import examined, works
 from butfor.ports.repositories import Repository
 from butfor.reporting import Material, report
 
@@ -45,12 +46,21 @@ def investigate(question: Question, bench: Bench, progress: Progress) -> Verdict
         findings.analysis = analyse(
             question.bundle, question.symptom, findings.history, question.without, clock, question.services
         )  # fmt: skip
+        _live(question, findings)
         if _can_run(question, findings):
             with _saved(question, findings, clock):
                 _conduct(question, findings, replace(bench, ran=progress.ran), scratch, clock)
         verdict = _written(question, findings, clock)
         _keep(question, findings, clock)
         return verdict
+
+
+def _live(question: Question, findings: Findings) -> None:
+    """Refuse a recording that nobody asked for where a live capture can be had: it would pass for one."""
+    manifest = findings.analysis.timelines.telemetry.bundle.manifest if findings.analysis else None
+    if manifest is None or manifest.mode != "recorded" or question.recorded or not works(examined()):
+        return
+    raise UserError("the bundle is a recording, and the kernel can be watched here; capture live, or give --recorded")
 
 
 @contextmanager

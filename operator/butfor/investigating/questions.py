@@ -35,6 +35,8 @@ class Question:
     without: frozenset[str] = frozenset()
     budget_s: float = 1200.0
     analyse_only: bool = False
+    recorded: bool = False
+    """A bundle that is a recording may be used, though the kernel could be watched here."""
     repository: Path | None = None
     good: str | None = None
     bad: str | None = None
