@@ -108,6 +108,8 @@ def test_a_second_set_is_not_looked_for_where_the_first_took_long(tmp_path, spen
     tries = Tries(FakeRunner(repository), 80, now + 60, started=now - spent)
     first = next(_Minimising(repository, tries, bad, (), lambda _: None).candidates(healing))
     assert ("more widely used" in first.rule) is (spent == 0)
+    rules = [one.rule for one in _Minimising(repository, tries, bad, (), lambda _: None).candidates(healing)]
+    assert rules.index("the whole of what healed") == (len(rules) - 1 if spent == 0 else 2)
 
 
 def test_nothing_comes_of_trees_of_another_revision(tmp_path):

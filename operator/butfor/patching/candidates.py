@@ -8,7 +8,7 @@ Order, and why:
 3. the smallest set of statements: it keeps more of the culprit's feature, where whole hunks fail the service's tests;
 4. every other block, statement or expression of one that heals when it alone is put back, the smallest first, for the
    same reason;
-5. the whole tree that healed.
+5. the whole tree that healed; before 4 where little time is left, for it needs no search.
 
 Each is looked for only when it is asked for: where the first passes its checks, the others cost nothing.
 """
@@ -40,7 +40,8 @@ MAXIMUM_FILES_SEARCHED = 400
 ALONE = 8
 """So many functions are tried alone before sets of them are."""
 LEISURE = 0.5
-"""Share of the time that must be left to look for a second set of hunks before the first is verified."""
+"""Share of the time that must be left to look for a second set of hunks before the first is verified, and for single
+parts before the whole is."""
 LEVELS = 8
 """How deep blocks within blocks are tried."""
 
@@ -117,9 +118,14 @@ class _Minimising:
         pieces = self._pieces(healing.tree)
         sources = [piece for piece in pieces if is_source(piece.path)]
         everything = sources if sources and self._heals(sources) == "good" else pieces
+        whole = self._candidate(everything, healing.origin, "the whole of what healed")
         if everything is sources or self._heals(everything) == "good":
             yield from self._smaller(everything)
-        yield self._candidate(everything, healing.origin, "the whole of what healed")
+            if self.tries.left <= LEISURE:
+                yield whole  # it needs no search
+            for tree in self._blocks(self._tree(everything)):
+                yield candidate_of(self.repository, tree, "hunks", "a part that heals when it alone is put back")
+        yield whole
 
     def _smaller(self, everything: list[_Piece]) -> Iterator[PatchCandidate]:
         smallest = self._smallest(everything)
@@ -131,8 +137,6 @@ class _Minimising:
         for some in sets:
             yield self._candidate(some, "hunks", rule)
         yield self._candidate(self._by_statement(sets[0]), "hunks", "the smallest set of statements that heals")
-        for tree in self._blocks(self._tree(everything)):
-            yield candidate_of(self.repository, tree, "hunks", "a part that heals when it alone is put back")
 
     def _blocks(self, healed: Tree) -> list[Tree]:
         """Trees with one part of the difference put back that heal; nothing below a part that makes no difference."""
