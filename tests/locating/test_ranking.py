@@ -399,3 +399,17 @@ def test_without_traces_no_route_leads_to_code(builder: Builder) -> None:
     ]
     assert near[0]["critical_path_overlap"] > 0
     assert near[1]["critical_path_overlap"] == 0
+
+
+def test_a_renamed_function_keeps_its_history(builder: Builder) -> None:
+    builder.commit("good", app_py=VIEW)
+    bad = VIEW.replace('items.get(request, {"title": ""})', "items[request]")
+    builder.commit("look it up", app_py=bad)
+    named = bad.replace("def find", "def item_of").replace("find(request)", "item_of(request)")
+    named = named.replace('{"a": {"title": "x"}}', '{"a": {"title": "x"}, "b": {"title": "y"}}')
+    builder.commit("name it", app_py=named)
+    seen = raised(named, ("item = item_of", "handler"), ("items[request]", "item_of"))
+    ranking = rank(builder, seen)
+    assert first(ranking) == "look it up"
+    hits = {s.subject: next(t.value for t in s.features if t.name == "stack_hits") for s in ranking.suspects}
+    assert hits["name it"] < 0.3  # calling it by its new name is nothing new

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from butfor.locating.edits import by_lines, by_regions, undo, without_moves
 from butfor.locating.kinds import kind_of
 from butfor.locating.lexicons import Telling, ancestry, families_of, fold, parts
+from butfor.locating.renames import renamed
 from butfor.locating.routes import serves, template
 from butfor.locating.sources import read
 from butfor.ports.diffs import FileChange, Hunk
@@ -162,3 +163,17 @@ def test_files_that_no_one_wrote_are_read_by_a_bounded_beginning() -> None:
     assert sum(len(e.added) for e in edits) <= 2000
     wide = by_lines(FileChange("a.py", None, [Hunk(0, 0, 1, 1, [], ["y = '" + "a" * 2_000_000 + "'"])]))
     assert len(wide[0].added[0].text) <= 1000
+
+
+STORED = "def stored_file(path):\n    found = path.stat()\n    handle = path.open()\n    return found, handle\n"
+
+
+def test_a_function_with_another_name_is_the_same_where_it_says_the_same() -> None:
+    old, new = read(STORED, "a.py"), read(STORED.replace("stored_file", "file_of"), "a.py")
+    assert renamed(old, new) == {"stored_file": "file_of"}
+
+
+def test_a_function_that_says_something_else_is_another_one() -> None:
+    other = "def stored_files(name):\n    table = name.upper()\n    return sorted(table, key=len, reverse=True)\n"
+    assert renamed(read(STORED, "a.py"), read(other, "a.py")) == {}
+    assert renamed(read(STORED, "a.py"), read(STORED + "\n\n" + other, "a.py")) == {}

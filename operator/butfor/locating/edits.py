@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from butfor.locating.renames import renamed
 from butfor.locating.sources import MODULE, Region, Source, Statement
 from butfor.ports.diffs import FileChange, Hunk
 
@@ -25,6 +26,8 @@ class Edit:
     removed: tuple[Statement, ...] = ()
     moved: frozenset[str] = frozenset()
     """Texts whose like the same commit took from, or gave to, another region (renamed, extracted, inlined)."""
+    formerly: str = ""
+    """The name that the region had before the commit, where the commit renamed it."""
 
     @property
     def fresh(self) -> tuple[Statement, ...]:
@@ -48,7 +51,10 @@ def by_regions(change: FileChange, old: Source, new: Source) -> list[Edit]:
         return by_lines(change)
     added = _touched(new, [(h.new_start, h.new_len) for h in change.hunks])
     removed = _touched(old, [(h.old_start, h.old_len) for h in change.hunks])
-    return _paired(change.name, added, removed)
+    names = renamed(old, new)
+    edits = _paired(change.name, added, {names.get(name, name): found for name, found in removed.items()})
+    before = {after: name for name, after in names.items()}
+    return [replace(e, formerly=before.get(e.region, "")) for e in edits]
 
 
 def undo(text: str, hunks: list[Hunk]) -> str:

@@ -6,10 +6,12 @@ import difflib
 import math
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from butfor.locating.edits import Edit, region_of
 from butfor.locating.histories import History
+from butfor.locating.lexicons import fold
 from butfor.locating.sources import Statement
 from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Repository
@@ -45,6 +47,7 @@ class Introductions:
         self._commits = {commit.sha for commit in history.commits}
         self._new: dict[tuple[str, Key, str], float] = {}
         self._blames: dict[str, dict[int, str]] = {}
+        self._formerly: dict[Key, str] = {}
         self.by_commit: dict[str, list[Placed]] = {}
         self.by_region: dict[Key, list[Placed]] = defaultdict(list)
         for order, commit in enumerate(history.commits):
@@ -52,9 +55,12 @@ class Introductions:
             self.by_commit[commit.sha] = placed
             for one in placed:
                 self.by_region[one.key].append(one)
+                if one.edit.formerly:  # commits come newest first: older ones know the region by this name
+                    self._formerly.setdefault((one.key[0], one.edit.formerly), one.key[1])
 
     def _place(self, commit: str, order: int, edit: Edit, history: History) -> Placed:
         path = history.at_bad(edit.path)
+        edit = replace(edit, region=self._formerly.get((path, edit.region), edit.region))
         region = region_of(self._tree.source(path), edit) if path in self._tree.files else None
         return Placed(commit, order, edit, (path, region.name if region else edit.region), region is not None)
 
@@ -89,7 +95,7 @@ class Introductions:
                     if removed.said.likeness == like and other.key != placed.key:
                         return (other.key, removed), 0.0
         before = self._closest(placed, added.text)
-        near = (before, _change(before[1], added)) if before else (None, 1.0)
+        near = (before, _change(before[1], added, self._renames(placed.commit))) if before else (None, 1.0)
         return near if near[1] <= CARRIED else self._carried(placed, added) or near
 
     def _closest(self, placed: Placed, text: str) -> tuple[Key, Statement] | None:
@@ -104,6 +110,11 @@ class Introductions:
                     if found > SIMILAR and found + own > ratio:
                         best, ratio = (other.key, removed), found + own
         return best
+
+    def _renames(self, commit: str) -> list[tuple[str, str]]:
+        """Functions that a commit renamed: last names before and after, folded."""
+        pairs = [(e.edit.formerly, e.edit.region) for e in self.by_commit[commit] if e.edit.formerly]
+        return [(fold(a.rsplit(".", 1)[-1]), fold(b.rsplit(".", 1)[-1])) for a, b in pairs]
 
     def _carried(self, placed: Placed, added: Statement) -> tuple[tuple[Key, Statement], float] | None:
         """A removed statement of the same file that did all of it: the effect was there before."""
@@ -139,11 +150,16 @@ def _among(effect: str, others: frozenset[str]) -> bool:
     )
 
 
-def _change(before: Statement, after: Statement) -> float:
-    """The share of a statement's effects that are new; without effects, of the words and signs not in common."""
-    effects = after.said.effects
+def _change(before: Statement, after: Statement, renames: Iterable[tuple[str, str]] = ()) -> float:
+    """The share of a statement's effects that are new; without effects, of the words and signs not in common.
+
+    That a function has another name now is no new effect of a statement that calls it.
+    """
+    effects, known = after.said.effects, before.said.effects
+    for was, now in renames:
+        known = known | {one.replace(was, now) for one in known}
     if effects:
-        return sum(not _among(one, before.said.effects) for one in effects) / len(effects)
+        return sum(not _among(one, known) for one in effects) / len(effects)
     old, new = (Counter(WORDS.findall(s.text.replace("_", "").lower())) for s in (before, after))
     together = (old | new).total()
     return 1.0 - (old & new).total() / together if together else 0.0
