@@ -27,8 +27,9 @@ _WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-missing-field-in
 
 def sources() -> Path | None:
     """The package's folder, with its C: installed, or in a checkout; None where there is neither."""
-    checkout = Path(__file__).parents[3] / "agent/butfor_context/butfor_context"
-    return checkout if (checkout / "writer.c").is_file() else None
+    here = Path(__file__)
+    places = (here.parents[3] / "agent/butfor_context/butfor_context", here.parents[2] / "butfor_agent/context")
+    return next((place for place in places if (place / "writer.c").is_file()), None)
 
 
 @cache
