@@ -53,7 +53,7 @@ class ServiceDescription(Lenient):
     test: str = ""
     environment: dict[str, str] = {}
     limits: dict[Literal["open_files", "memory_mb", "processes", "file_mb", "disk_mb"], int] = {}
-    """Resource limits that the service runs under (`disk_mb`: the size of $DATA); the Resource intervention lifts them."""
+    """Resource limits that the service runs under (`disk_mb`: the size of $DATA); the intervention lifts them."""
     good_environment: dict[str, str] | None = None
     """Set where good and bad differ in configuration only (ConfigChange); None: the same as `environment`."""
 
