@@ -40,7 +40,7 @@ generate: .venv/.ready ## write generated files (the verdict's JSON Schema)
 	@$(RUN)python -m butfor.reporting.schemas docs/verdict.schema.json
 
 .PHONY: bench
-bench: .venv/.ready ## measure: runs against git bisect, a run's cost, capture's cost, the analysis (out/bench.json)
+bench: .venv/.ready ## measure: runs against git bisect, a run's cost, capture's cost, the analysis, the kernel's evidence (out/bench.json)
 	@PYTHONPATH=tests $(RUN)python -m bench --json out/bench.json
 
 .PHONY: clean
