@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from butfor.correlating.orders import Rows
-from butfor.evidence.kernels import error_name, target_type
+from butfor.evidence.kernels import LOOKUPS, error_name, target_type
 from butfor.evidence.predicates import KernelFailure
 from butfor.evidence.timelines import RequestSeen
 
@@ -17,8 +17,6 @@ LEAST_HEALTHY = 2
 """Fewer healthy requests of the route cannot tell what belongs to the failure."""
 MAX_TUPLES = 8
 _COLUMNS = ("kind", "value", "errno", "family", "path")
-_LOOKUPS = frozenset({"ENOENT", "ENOTDIR", "EEXIST", "ENOTTY", "ENODATA", "EINVAL", "ESPIPE", "ENOSYS", "EOPNOTSUPP"})
-"""Programs ask whether something is there: of one failing request alone these tell nothing."""
 
 
 def kernel_failures(
@@ -38,7 +36,7 @@ def kernel_failures(
     shown = _by_request(kernel, exact, spans, [*failing, *compared])
     common = set.intersection(*(shown.get(one.span, set()) for one in failing))
     common -= set().union(*(shown.get(one.span, set()) for one in compared))
-    telling = [one for one in common if len(failing) > 1 or one.errno not in _LOOKUPS]
+    telling = [one for one in common if len(failing) > 1 or one.errno not in LOOKUPS]
     return sorted(telling, key=lambda one: (one.kind, one.errno, one.target_type))[:MAX_TUPLES]
 
 

@@ -108,6 +108,9 @@ class JoinSummary(Frozen):
 
 PROCESS_KINDS = ("signal", "exit", "oom_kill", "exec", "fork")
 
+LOOKUPS = frozenset({"ENOENT", "ENOTDIR", "EEXIST", "ENOTTY", "ENODATA", "EINVAL", "ESPIPE", "ENOSYS", "EOPNOTSUPP"})
+"""Programs ask whether something is there, or works: of one failing request alone these tell nothing."""
+
 
 def error_name(kind: str, value: int, errno: str) -> str:
     """The errno, or what stands for one: the signal that ended a process, or its exit status."""

@@ -14,12 +14,17 @@ from typing import Any
 from butfor.evidence import families, names
 from butfor.evidence.graphs import Node
 from butfor.evidence.happenings import Happening
+from butfor.evidence.kernels import LOOKUPS
 from butfor.graphing import limits, spans
 from butfor.graphing.builders import Builder, digest
 from butfor.graphing.scenes import Scene, Tree
 
 MAX_NODES = 60
 MAX_WAITS = 20
+LEAST_SHARE = 0.5
+"""Of the failing requests: what fewer show is not what makes them fail."""
+LEAST_PART = 0.1
+"""Of a request's duration: shorter waits are not why it is slow."""
 _BEYOND = 1.5
 _NOISE_S = 0.01
 _OUTCOMES = {
@@ -42,14 +47,25 @@ def add(builder: Builder, scene: Scene) -> None:
 def divergences(builder: Builder, scene: Scene, rare: float) -> Iterator[tuple[int, Node]]:
     """When each kernel node of the representative first showed that at most the share `rare` of healthy ones have."""
     first: dict[str, int] = {}
+    several = len(scene.failing) > 1
     for place in scene.representative.places:
         for one in scene.kernel.get(place.span.id, ()):
             first.setdefault(one.id, one.time)
     for node in sorted(builder.nodes.values(), key=lambda n: n.id):
         times = [first[cited] for cited in node.evidence if cited in first]
-        compared = node.facts.get("kind") == "off_cpu" or node.facts.get("healthy_requests")
-        if node.kind == "kernel" and times and compared and node.unusual >= 1 - rare:
+        if node.kind == "kernel" and times and node.unusual >= 1 - rare and _tells(node, several=several):
             yield min(times), node
+
+
+def _tells(node: Node, *, several: bool) -> bool:
+    """Whether it goes with the failure: half of the failing requests show it, and healthy ones could have.
+
+    Programs look for what is not there when they do something for the first time: that tells something only where
+    several failing requests do it.
+    """
+    if node.facts["failing_share"] < LEAST_SHARE or not node.facts["healthy_requests"]:
+        return False
+    return node.facts.get("errno") not in LOOKUPS or (several and node.facts["times"] > 1)
 
 
 def failures(scene: Scene, tree: Tree) -> list[Happening]:
@@ -159,18 +175,21 @@ def _add_peer(builder: Builder, node: Node, first: Happening, outcome: str) -> N
 
 
 def _add_waits(builder: Builder, scene: Scene, compared: Sequence[Tree]) -> None:
-    """Off the CPU in the representative: each span's reasons, and those beyond what any healthy request waited."""
+    """Off the CPU in the representative: each span's reasons, and those beyond what any healthy request waited.
+
+    Requests of another route do something else, so that waits are compared within one route only.
+    """
     mine = _waits(scene, scene.representative)
-    longest: Counter[tuple[str, str]] = Counter()
-    for tree in compared:
-        for key, several in _waits(scene, tree).items():
-            longest[key] = max(longest[key], _milliseconds(several))
-    for (operation, what), several in sorted(mine.items(), key=lambda one: -_milliseconds(one[1]))[:MAX_WAITS]:
-        usual = longest[operation, what] / 1e3
-        took = _milliseconds(several) / 1e3
-        _annotate(builder, scene, several, what, took)
-        if compared and took > _BEYOND * usual + _NOISE_S:
-            _add_wait(builder, scene, operation, what, several, (took, usual))
+    healthy = [_waits(scene, tree) for tree in compared] if scene.scope == "route" else []
+    failing = [_waits(scene, tree) for tree in scene.failing]
+    for key, several in sorted(mine.items(), key=lambda one: -_seconds(one[1]))[:MAX_WAITS]:
+        took, usual = _seconds(several), max((_seconds(one.get(key, ())) for one in healthy), default=0.0)
+        _annotate(builder, scene, several, key[1], took)
+        bound = max(_BEYOND * usual + _NOISE_S, LEAST_PART * scene.representative.request.duration_s)
+        share = sum(_seconds(one.get(key, ())) > bound for one in failing) / len(failing)
+        if healthy and took > bound and share >= LEAST_SHARE:
+            facts = {"failing_share": round(share, 4), "healthy_requests": len(healthy), "times": len(several)}
+            _add_wait(builder, scene, key, several, (took, usual), facts)
 
 
 def _waits(scene: Scene, tree: Tree) -> dict[tuple[str, str], list[Happening]]:
@@ -183,8 +202,8 @@ def _waits(scene: Scene, tree: Tree) -> dict[tuple[str, str], list[Happening]]:
     return found
 
 
-def _milliseconds(several: Iterable[Happening]) -> int:
-    return int(sum(one.seconds for one in several) * 1e3)
+def _seconds(several: Iterable[Happening]) -> float:
+    return sum(one.seconds for one in several)
 
 
 def _annotate(builder: Builder, scene: Scene, several: Sequence[Happening], what: str, took: float) -> None:
@@ -196,15 +215,16 @@ def _annotate(builder: Builder, scene: Scene, several: Sequence[Happening], what
 
 
 def _add_wait(
-    builder: Builder, scene: Scene, operation: str, what: str, several: Sequence[Happening], times: tuple[float, float]
-) -> None:
-    first = scene.spans[several[0].span]
+    builder: Builder, scene: Scene, key: tuple[str, str], several: Sequence[Happening], times: tuple[float, float],
+    facts: dict[str, Any],
+) -> None:  # fmt: skip
+    service, what = scene.spans[several[0].span].service, key[1]
     cited = [cite for one in several[:3] for cite in (one.id, one.span)]
     node = builder.node(
-        f"kernel:{first.service}:{digest(operation, 'off_cpu', what)}", "kernel", f"waits for {what}", cited,
+        f"kernel:{service}:{digest(key[0], 'off_cpu', what)}", "kernel", f"waits for {what}", cited,
         value=f"{times[0]:.3f} s", healthy_value=f"at most {times[1]:.3f} s", unusual=1.0,
-        facts={"service": first.service, "kind": "off_cpu", "waited_s": round(times[0], 3), "awaited": what},
+        facts={"service": service, "kind": "off_cpu", "waited_s": round(times[0], 3), "awaited": what, **facts},
     )  # fmt: skip
     builder.edge(node, spans.node_of(builder, scene, several[0].span), "synchronous", cited)
     if what in ("a lock", "a file lock"):
-        limits.add_holders(builder, scene, node, first.service)
+        limits.add_holders(builder, scene, node, service)
