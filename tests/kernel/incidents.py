@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from outcomes.planted import INNOCENT, LOCAL, LOCAL_SLOTS, SERVER, Case, changes, gets
 
 Make = Callable[[Path], Path]
-LATER = ("Count from one", {"found": "found + 1"})
+LATER = ("Say it once more", {"missing": "not here"})
 BUSY = '    except OSError:\n        return "-1"\n'
 """The library's way with errors: nobody above learns of them."""
 
@@ -125,7 +125,7 @@ def swallowed_refusal(folder: Path) -> Path:
     case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": head, "work": CACHED}, steps))
     load = {
         "healthy": gets("/report/a", "/report/b", "/report/d", "/nothing"),
-        "failing": gets("/report/c", "/report/ca", expect_contains='"found": 2'),
+        "failing": gets("/report/c", "/report/ca", expect_contains='"found": 1'),
     }  # fmt: skip
     return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c"})
 
