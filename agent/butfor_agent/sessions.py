@@ -236,12 +236,15 @@ class Session:
         stacked = events[events["user_stack"] >= 0]
         for pid, stack in set(zip(stacked["pid"].tolist(), stacked["user_stack"].tolist(), strict=True)):
             self.stacks.see(pid, stack)
+        for pid in events["pid"][events["kind"] == self._kinds["KIND_EXIT"]].tolist():
+            self.stacks.forget(pid)  # only now: the stack of what killed it is among these
 
     def _change(self, record: Any) -> None:
         pid, kind = int(record["pid"]), record["kind"]
         process = self._see(pid, int(record["inner_pid"]), int(record["started_ns"]))
         if kind == self._kinds["KIND_FORK"]:
             self.processes[int(record["value"])] = process.child(int(record["value"]))
+            self.stacks.learn(int(record["value"]), like=pid)
         elif kind == self._kinds["KIND_EXEC"]:
             self.stacks.forget(pid)
             process.became(record["path"].decode("utf-8", "replace"))
@@ -249,10 +252,10 @@ class Session:
                 self._raising.started(pid)
         elif kind == self._kinds["KIND_CONTEXT_PUBLISHED"]:
             self._resolve(pid)
+            self.stacks.learn(pid)
         else:
             at = self.clock.wall(np.array([record["time_ns"]], np.uint64))
             process.ended(int(record["value"]), int(at[0]))
-            self.stacks.forget(pid)
             if self._raising is not None:
                 self._raising.ended(pid)
             self._end(self.processes.pop(pid))

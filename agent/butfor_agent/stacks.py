@@ -42,6 +42,12 @@ class Stacks:
         addresses = [a for a in struct.unpack(f"={len(raw) // 8}Q", raw) if a] if raw else []
         self.known[pid, stack] = [self._frame(pid, address) for address in addresses]
 
+    def learn(self, pid: int, like: int = 0) -> None:
+        """What it has mapped now, in case that it dies before a stack of it is read; `like`: whose copy it is."""
+        known = _mappings(pid) or self._mappings.get(like) or _mappings(like)
+        if known:
+            self._mappings[pid] = known
+
     def forget(self, pid: int) -> None:
         """Its mappings are those of another program now."""
         self._mappings.pop(pid, None)
@@ -58,8 +64,8 @@ class Stacks:
     def _frame(self, pid: int, address: int) -> dict[str, object]:
         mappings = self._mappings.get(pid)
         if mappings is None or not (found := _find(mappings, address)):
-            mappings = self._mappings[pid] = _mappings(pid)
-            found = _find(mappings, address)
+            self.learn(pid)  # of a process that is gone only what was known of it is left
+            found = _find(self._mappings.get(pid, []), address)
         if found is None:
             return {"module": "", "offset": 0, "address": address}
         return {"module": found.path, "offset": address - found.start + found.file_offset, "address": address}
