@@ -135,3 +135,17 @@ def test_hostile_texts_survive_redaction(tmp_path):
     odd = "/\x1b[31m\u202e/" + "\ufffd" * 20
     out, _ = bundle(tmp_path, recording(tmp_path / "k", [event(path=odd, comm="a\nb")]))
     assert np.all([isinstance(row["path"], str) for row in rows(out)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "CLOCK_MONOTONIC as CLOCK_REALTIME, within 90 ns"),
+        ({"clock_steps": 2}, "within 90 ns; the wall clock was set 2 times meanwhile"),
+        ({"clock_bound_ns": 0}, "how closely is not known"),
+    ],
+)
+def test_the_manifest_says_how_far_times_can_be_trusted(tmp_path, changes, said):
+    found = recording(tmp_path / "k", [event()]).model_copy(update=changes)
+    _, manifest = bundle(tmp_path, found, "local")
+    assert said in manifest.clocks["kernel"]

@@ -74,7 +74,9 @@ class KernelPart:
         """How far times of events can be trusted."""
         steps = self.recording.clock_steps
         stepped = f"; the wall clock was set {steps} times meanwhile" if steps else ""
-        return f"CLOCK_MONOTONIC as CLOCK_REALTIME within {self.recording.clock_bound_ns} ns{stepped}"
+        bound = self.recording.clock_bound_ns
+        within = f"within {bound} ns" if bound else "how closely is not known"
+        return f"CLOCK_MONOTONIC as CLOCK_REALTIME, {within}{stepped}"
 
     def _copy(self, source: Path, target: Path) -> None:
         for name in KERNEL_FILES:

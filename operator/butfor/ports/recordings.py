@@ -7,6 +7,7 @@ recording.begin(); recording.watch(pid); ...; found = recording.end()
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,8 @@ class Recording:
         alive = self._kernel is not None and self._kernel.alive
         loss = Loss(where="kernel events", count=1, reason=reason if alive else _GAP)
         try:
+            last = (self._folder / KERNEL_FILES[0]).stat().st_mtime_ns
+            loss = loss.model_copy(update={"start_ns": last, "end_ns": until_ns or time.time_ns()})
             keep_services(self._folder, until_ns)
         except (OSError, pa.ArrowException) as error:
             return KernelRecording(reason=f"{reason}; nothing of it can be read: {_line(error)}", losses=[loss])
