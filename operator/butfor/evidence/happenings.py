@@ -119,6 +119,7 @@ class Happening:
             return f"waits for {self.awaited}"
         words = {
             "abandon": "gives up waiting for", "reset_received": "connection reset by", "so_error": "connect",
+            "tcp_state": "cannot open a connection to",
             "oom_kill": "killed for want of memory", "signal": "ends by", "exit": "exits with",
         }  # fmt: skip
         verb = words.get(self.kind) or self.call or self.kind.replace("_", " ")
