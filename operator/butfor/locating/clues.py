@@ -134,9 +134,11 @@ def _nodes(timelines: Timelines, graph: CausalGraph, cut: Slice, reach: Reach) -
 def _described(node: Node, subject: str) -> str:
     """What a node is about, in the words of its service: never those in which the graph describes it to people."""
     values = " ".join(str(v) for v in (node.value, node.healthy_value) if v) if node.kind in VALUED else ""
-    values += " ".join(map(str, node.facts.get("targets", ())))  # paths and peers of a call that failed in the kernel
     if node.frame is not None:
         return node.frame.function
+    if node.kind == "kernel":  # the call that failed or what was waited for, its errno, paths and peers
+        said = [node.facts.get(name, "") for name in ("call", "awaited", "errno")]
+        return " ".join(map(str, [*said, *node.facts.get("targets", ())]))[: 10 * LONGEST_VALUE]
     name = _dimension(node) if node.kind == "input" else node.label
     return f"{name} {subject} {values}"[: 10 * LONGEST_VALUE]
 
