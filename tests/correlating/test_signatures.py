@@ -1,9 +1,12 @@
 """The kernel's part of a failure: what all failing requests show and no healthy one, and exceptions seen from outside."""
 
+import dataclasses
+
 from kernel_events import event, process, watched
 from telemetries import ROOT, raised, server, span, telemetry
 
 from butfor.correlating import correlate
+from butfor.evidence.bundles import Loss
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.predicates import KernelFailure
 
@@ -42,6 +45,16 @@ def test_too_few_healthy_requests_tell_nothing():
     assert predicate(both, requests(healthy=1)).kernel == []
     unwatched = correlate(watched(telemetry(requests()), both)).predicate
     assert unwatched.kernel == []
+
+
+def test_where_events_were_lost_what_healthy_requests_lack_is_not_known():
+    told = watched(telemetry(requests()), [refused("bad0", 20), refused("bad1", 120), END])
+    told = dataclasses.replace(told, losses=[Loss(where="kernel events", count=3, reason="the buffer was full")])
+    found = correlate(told)
+    assert found.predicate.kernel == []
+    assert any("50% of the kernel's events were lost" in reason for reason in found.reasons)
+    some = dataclasses.replace(told, losses=[Loss(where="kernel stacks", count=3, reason="they could not be kept")])
+    assert correlate(some).predicate.kernel == [REFUSED]
 
 
 def test_looking_for_something_once_is_no_failure():

@@ -13,9 +13,10 @@ from butfor.correlating.orders import order
 from butfor.correlating.predicates import Explained, explain
 from butfor.correlating.requests import Traffic, traffic
 from butfor.correlating.segments import segments, threads
-from butfor.correlating.signatures import kernel_failures
+from butfor.correlating.signatures import MOST_LOST, kernel_failures
 from butfor.correlating.uprobes import raised
 from butfor.evidence.incidents import Symptom
+from butfor.evidence.kernels import lost_share
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import RequestSeen, Timelines
@@ -57,6 +58,9 @@ def _with_kernel(
     """The predicate with what the kernel saw of every failing request and of no healthy one of the route."""
     predicate = explained.predicate
     if predicate is None or not joined.num_rows:
+        return predicate
+    if (lost := lost_share(telemetry.losses, telemetry.kernel.num_rows)) > MOST_LOST:
+        explained.reasons.append(f"{lost:.0%} of the kernel's events were lost: they are no part of the predicate")
         return predicate
     failing = [requests[i] for i in explained.failing]
     healthy = [requests[i] for i in explained.healthy if requests[i].route == predicate.route]

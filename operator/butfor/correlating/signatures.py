@@ -13,6 +13,8 @@ from butfor.evidence.kernels import LOOKUPS, error_name, target_type
 from butfor.evidence.predicates import KernelFailure
 from butfor.evidence.timelines import RequestSeen
 
+MOST_LOST = 0.02
+"""Share of events lost from which on it is not known what healthy requests do not show."""
 LEAST_HEALTHY = 2
 """Fewer healthy requests of the route cannot tell what belongs to the failure."""
 MAX_TUPLES = 8

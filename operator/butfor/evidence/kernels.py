@@ -6,11 +6,13 @@ Texts that repeat are dictionary encoded: ten million events share a few thousan
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterable
 
 import pyarrow as pa
 
 import butfor.evidence.arrows  # noqa: F401  (whoever handles these tables does without pandas)
 from butfor.evidence._base import Frozen
+from butfor.evidence.bundles import Loss
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -110,6 +112,12 @@ PROCESS_KINDS = ("signal", "exit", "oom_kill", "exec", "fork")
 
 LOOKUPS = frozenset({"ENOENT", "ENOTDIR", "EEXIST", "ENOTTY", "ENODATA", "EINVAL", "ESPIPE", "ENOSYS", "EOPNOTSUPP"})
 """Programs ask whether something is there, or works: of one failing request alone these tell nothing."""
+
+
+def lost_share(losses: Iterable[Loss], rows: int) -> float:
+    """The share of the kernel's events that were lost on the way, 0 to 1; losses of a part of one do not count."""
+    lost = sum(one.count for one in losses if one.where == "kernel events")
+    return lost / (lost + rows) if lost else 0.0
 
 
 def error_name(kind: str, value: int, errno: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from butfor.evidence import families, names
 from butfor.evidence.graphs import Node
 from butfor.evidence.happenings import Happening
-from butfor.evidence.kernels import LOOKUPS
+from butfor.evidence.kernels import LOOKUPS, lost_share
 from butfor.graphing import limits, spans
 from butfor.graphing.builders import Builder, digest
 from butfor.graphing.scenes import Scene, Tree
@@ -85,7 +85,9 @@ def _add_failures(builder: Builder, scene: Scene, compared: Sequence[Tree]) -> N
         for one in failures(scene, tree):
             seen[_id(scene, one)].append((tree, one))
     healthy = Counter(shape for tree in compared for shape in {one.shape for one in failures(scene, tree)})
-    unusual = {id_: _unusual(healthy[several[0][1].shape], compared) for id_, several in seen.items()}
+    told = scene.timelines.telemetry
+    kept = 1 - lost_share(told.losses, told.kernel.num_rows)  # what was lost may be what healthy requests show too
+    unusual = {id_: round(kept * _unusual(healthy[several[0][1].shape], compared), 6) for id_, several in seen.items()}
     ranked = sorted(seen, key=lambda id_: (-unusual[id_], -len(seen[id_]), id_))
     for id_ in ranked[:MAX_NODES]:
         _add_failure(builder, scene, id_, seen[id_], unusual[id_], len(compared))
