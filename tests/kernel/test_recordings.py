@@ -167,3 +167,10 @@ def test_no_loss_is_forgotten_however_many_windows_there_are(steps):
 def test_a_loss_says_what_is_missing(reason, where):
     found = _loss({"reason": reason, "count": 2, "start_ns": 1, "end_ns": 3})
     assert (found.where, found.count, found.start_ns, found.end_ns) == (where, 2, 1, 3)
+
+
+def test_a_run_that_is_interrupted_gives_the_agent_back(tmp_path):
+    kernel = Dead()
+    with pytest.raises(KeyboardInterrupt), Recording(kernel, tmp_path / "k"):
+        raise KeyboardInterrupt
+    assert kernel.recording.acquire(blocking=False)

@@ -49,21 +49,28 @@ def play(
     for leftover in ("out", "bodies", "scratch"):
         shutil.rmtree(folder / leftover, ignore_errors=True)
     out.mkdir(parents=True)
-    recording = Recording(kernel, folder / "kernel")
-    recording.begin()
+    limits = limits or Limits(seconds=plan.deadline_s + _MARGIN_S)
+    with Recording(kernel, folder / "kernel") as recording:
+        return _watched(_played(plan, sandbox, folder, limits, recording, keep_logs=keep_logs), recording)
+
+
+def _played(
+    plan: Plan, sandbox: Sandbox, folder: Path, limits: Limits, recording: Recording, *, keep_logs: bool
+) -> Observation:
+    out = folder / "out"
     try:
-        done = _run(plan, sandbox, folder, out, limits or Limits(seconds=plan.deadline_s + _MARGIN_S), recording)
+        done = _run(plan, sandbox, folder, out, limits, recording)
         sweep(out)
     except (InfrastructureError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return _watched(_failed(reason, out, sandbox, folder, infrastructure=True), recording)
+        return _failed(reason, out, sandbox, folder, infrastructure=True)
     finally:
         for leftover in ("bodies", "scratch"):
             shutil.rmtree(folder / leftover, ignore_errors=True)
         (folder / "plan.json").unlink(missing_ok=True)
     if not keep_logs:
         shutil.rmtree(out / "logs", ignore_errors=True)
-    return _watched(_read(out, done, sandbox, folder), recording)
+    return _read(out, done, sandbox, folder)
 
 
 def _watched(observation: Observation, recording: Recording) -> Observation:

@@ -10,6 +10,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +32,17 @@ class Recording:
     def __init__(self, kernel: Kernel | None, folder: Path, reason: str = "") -> None:
         self._kernel, self._folder, self.reason = kernel, folder, reason
         self._opened = False
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the agent back, whatever ended the run."""
+        self.end(services_only=False)
 
     @property
     def wanted(self) -> bool:
