@@ -8,6 +8,8 @@ from butfor.evaluating.incidents import read_incident, read_truth
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 AT_BOTH = ("shop-network-off", "shop-open-files")
+TOO_SHORT = "shop-timeout"
+"""Its 50 ms run out for other requests too where the machine is busy: the marked one fails, others may."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,10 @@ def test_the_fault_comes_with_its_commit(case, name):
     folder = case(name)
     culprit = read_truth(folder).culprit
     assert wrong(folder, f"{culprit}^") == set()
-    assert wrong(folder, culprit) == wrong(folder, "v1.2.3") == expected(folder)
+    failing = [wrong(folder, revision) for revision in (culprit, "v1.2.3")]
+    if name == TOO_SHORT:
+        failing = [found & expected(folder) for found in failing]
+    assert failing == [expected(folder)] * 2
 
 
 @pytest.mark.parametrize("name", AT_BOTH)
