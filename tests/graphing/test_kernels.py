@@ -106,6 +106,13 @@ def test_a_limit_that_was_reached_is_a_resource_to_be_lifted(more, family):
     assert "kernel:0" in prediction.evidence
 
 
+def test_the_code_that_asked_leads_to_what_the_kernel_refused():
+    made, _ = drawn([event(50, "open", "bad", "work", call="openat", errno="EACCES", path="/etc/secret"), END])
+    (node,) = nodes(made, "kernel")
+    (edge,) = [e for e in made.edges if e.target == node.id]
+    assert (edge.source, edge.evidence[0]) == ("code_change:shop", "kernel:0")
+
+
 def test_a_peer_that_no_span_tells_of_is_a_downstream():
     refused = event(
         50, kind="so_error", call="getsockopt", trace="bad", name="work", family="inet", remote="10.0.0.9:80"

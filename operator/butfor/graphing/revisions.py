@@ -13,6 +13,9 @@ from butfor.graphing.scenes import Scene, Span, Tree
 _REVISIONS = ("vcs.ref.head.revision", "vcs.revision", "git.commit.sha", "service.version")
 """What names the running code, most trusted first."""
 
+_UNUSUAL = 0.8
+"""Share of healthy requests that do not show what the kernel saw, from which on it differs."""
+
 
 def add(builder: Builder, scene: Scene, *, flat: bool = False) -> None:
     """Adds a code-change node per service whose revision is known, and for the failing service always."""
@@ -72,6 +75,9 @@ def _link_code(builder: Builder, scene: Scene, node: str, service: str, ran: Seq
     ]  # fmt: skip
     for frame in frames:
         builder.edge(node, frame.id, "data", frame.evidence)
+    for called in [n for n in builder.nodes.values() if n.kind == "kernel" and n.facts.get("service") == service]:
+        if called.unusual >= _UNUSUAL:  # what a service asks of the kernel, its code asks
+            builder.edge(node, called.id, "data", called.evidence)
     if flat:
         _link_raised(builder, node, service)
     elif not frames:
