@@ -100,32 +100,40 @@ def native_crash(folder: Path) -> Path:
     return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": "closed"})
 
 
-CACHED = """    import socket
-    try:
+CACHE = """
+import socket
+
+LISTENER = socket.create_server(("127.0.0.1", 0))
+
+def serve():
+    while True:
+        peer, _ = LISTENER.accept()
+        with peer:
+            peer.sendall(b"fresh")
+
+threading.Thread(target=serve, daemon=True).start()
+HERE = LISTENER.getsockname()[1]
+PORTS = (HERE, HERE)
+"""
+CACHED = """    try:
         with socket.create_connection(("127.0.0.1", PORTS[name[0] == "c"]), timeout=1) as cache:
-            cache.sendall(b"GET /rates/USD HTTP/1.0\\r\\n\\r\\n")
-            return len(cache.recv(12)) * 0 + 1
+            return cache.recv(5).decode()
     except OSError:
-        return 0
+        return "default"
 """
 
 
 def swallowed_refusal(folder: Path) -> Path:
     """A commit asks a port where nobody listens; the library swallows the refusal and gives a default."""
     case = Case(folder)
-    case.provider("pass")
-    head = 'import urllib.parse\nHERE = urllib.parse.urlsplit(os.environ["RATES_URL"]).port\nPORTS = (HERE, HERE)'
-    moved = head.replace("(HERE, HERE)", "(HERE, 9)")
+    moved = CACHE.replace("(HERE, HERE)", "(HERE, 9)")
     steps = [
-        INNOCENT[0],
-        ("Say it in other words", {"missing": "no such page"}),
-        ("Ask the cache", {"head": moved}),
-        LATER,
-    ]
-    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": head, "work": CACHED}, steps))
+        INNOCENT[0], ("Say it in other words", {"missing": "no such page"}), ("Ask the cache", {"head": moved}), LATER,
+    ]  # fmt: skip
+    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": CACHE, "work": CACHED}, steps))
     load = {
         "healthy": gets("/report/a", "/report/b", "/report/d", "/nothing"),
-        "failing": gets("/report/c", "/report/ca", expect_contains='"found": 1'),
+        "failing": gets("/report/c", expect_contains="fresh"),
     }  # fmt: skip
     return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c"})
 
@@ -159,14 +167,24 @@ INCIDENTS: dict[str, Make] = {
 
 
 def beside(with_kernel: Path, without: Path) -> str:
-    """A line per incident: what the verdict is with the kernel's evidence and without."""
+    """Two lines per incident: what the verdict is, and what it names, with the kernel's evidence and without."""
     rows = [{row["id"]: row for row in json.loads(path.read_text())["incidents"]} for path in (with_kernel, without)]
-    lines = [f"{name:20} {_told(rows[0][name]):44} without: {_told(rows[1].get(name, {}))}" for name in rows[0]]
-    return "\n".join(lines)
+    ways = list(zip(("with", "without"), rows, strict=True))
+    return "\n".join(
+        f"{name:18} {way:8} {told(found[name])}" for name in rows[0] for way, found in ways if name in found
+    )
 
 
-def _told(row: dict[str, Any]) -> str:
-    return f"{row.get('outcome')}/{row.get('claim')} rank {row.get('rank_before_runs')} true={row.get('proof_true')}"
+def told(row: dict[str, Any]) -> str:
+    """Outcome, claim, rank before any run; what the slice names; what the kernel saw; the check of the patch."""
+    verdict = json.loads(Path(row["verdict"]).read_text()) if row.get("verdict") else {}
+    names = [node.split(":")[-1] for node in verdict.get("slice", {}).get("nodes", []) if node.startswith("resource")]
+    seen = [" ".join((one["kind"], one["errno"])) for one in (verdict.get("predicate") or {}).get("kernel", [])]
+    checks = [one["detail"] for one in verdict.get("patch", {}).get("checks", []) if one["name"] == "kernel events"]
+    parts = [f"{row['outcome']}, {row['claim']}, rank {row['rank_before_runs']}, true: {row['proof_true']}"]
+    parts += [f"names {', '.join(names)}"] if names else []
+    parts += [f"failure includes {', '.join(seen)}"] if seen else []
+    return "; ".join([*parts, *checks])
 
 
 if __name__ == "__main__":
