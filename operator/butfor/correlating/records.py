@@ -98,7 +98,14 @@ class _Texts:
         used = np.zeros(len(self.texts), dtype=bool)
         used[self.codes] = True
         at = np.flatnonzero(used)
-        found[at] = np.asarray(pc.fill_null(pc.index_in(self.texts.take(pa.array(at)), value_set=known), -1))
+        wanted = self.texts.take(pa.array(at))
+        if 2 * len(at) > len(known):
+            found[at] = np.asarray(pc.fill_null(pc.index_in(wanted, value_set=known), -1))
+            return found
+        # a table of the few that are asked for is quicker to fill than one of all that are known
+        of = np.asarray(pc.fill_null(pc.index_in(known, value_set=wanted), -1))
+        rows = np.flatnonzero(of >= 0)[::-1]  # the first row comes last, and stays
+        found[at[of[rows]]] = rows
         return found
 
 
