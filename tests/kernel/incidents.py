@@ -132,10 +132,10 @@ def swallowed_refusal(folder: Path) -> Path:
     ]  # fmt: skip
     case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": CACHE, "work": CACHED}, steps))
     load = {
-        "healthy": gets("/report/a", "/report/b", "/report/d", "/nothing"),
+        "healthy": gets("/report/a", "/report/b", "/report/d"),
         "failing": gets("/report/c", expect_contains="fresh"),
     }  # fmt: skip
-    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c"})
+    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c", "status": 200})
 
 
 LOCKED = """    with LOCK:
