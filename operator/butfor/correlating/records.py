@@ -84,7 +84,7 @@ class _Texts:
     """A column of repeating texts: codes and the distinct ones."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        values = column.combine_chunks()
+        values = _whole(column)
         self.codes, self.texts = np.asarray(values.indices), values.dictionary
 
     def code(self, text: str) -> int:
@@ -111,5 +111,10 @@ class _Texts:
 
 def encoded(values: pa.ChunkedArray) -> tuple[list[int], Codes]:
     """Distinct values and codes."""
-    found = values.combine_chunks().dictionary_encode()
+    found = _whole(values).dictionary_encode()
     return found.dictionary.to_pylist(), np.asarray(found.indices)
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """One array; not copied where it is one already."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
