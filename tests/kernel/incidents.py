@@ -135,7 +135,9 @@ def swallowed_refusal(folder: Path) -> Path:
         "healthy": gets("/report/a", "/report/b", "/report/d"),
         "failing": gets("/report/c", expect_contains="fresh"),
     }  # fmt: skip
-    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c", "status": 200})
+    return case.write(
+        load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c", "status": 200}
+    )
 
 
 LOCKED = """    with LOCK:
