@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from butfor_agent import building, serving, trials
+from butfor_agent import building, serving, slots, trials
 from butfor_agent.libbpf import BpfError
 from butfor_agent.sessions import Session, Settings
 
@@ -27,6 +27,8 @@ def main() -> int:
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     try:
         objects = options.objects or building.objects(options.cache)
+        for writer in options.cache.glob("context/*/butfor_context/writer*.so"):
+            slots.learn(writer)
         session = Session(
             objects, building.PROBES, Settings(ring_bytes=options.ring_mb << 20, exceptions=options.exceptions)
         )

@@ -7,6 +7,7 @@ processes are normal: files are bounded, memory is read by address, and each ref
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +83,12 @@ def resolve(pid: int) -> Slot:
         if reached is not None:
             return _slot(pid, module.base, reached, entry)
     raise SlotError(Refusal.NO_SYMBOL)
+
+
+def learn(path: Path) -> None:
+    """Read a module before a process maps it, so that its first events find their slot; others are skipped."""
+    with contextlib.suppress(OSError, SlotError, *MALFORMED):
+        _reached(path)
 
 
 def _modules(pid: int) -> list[_Module]:

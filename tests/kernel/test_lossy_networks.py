@@ -43,7 +43,7 @@ threading.Thread(target=serve, args=(listener,), daemon=True).start()
 def send():
     ids = os.urandom(24); before = butfor_context.activate(ids)
     with socket.create_connection(("127.0.0.1", 9009)) as client:
-        print(client.getsockname()[1], ids.hex(), flush=True)
+        sys.stdout.write(f"{client.getsockname()[1]} {ids.hex()}\\n"); sys.stdout.flush()
         for _ in range(8):
             client.sendall(b"x" * 500); time.sleep(0.02)
         time.sleep(1.0)
