@@ -25,11 +25,6 @@ static __always_inline int failed(__s64 value)
 	       !(value <= -512 && value >= -516);
 }
 
-static __always_inline int is_wait(__u8 kind)
-{
-	return kind == KIND_WAIT;
-}
-
 static __always_inline int on_descriptor(__u8 kind)
 {
 	return kind >= KIND_CONNECT && kind <= KIND_SO_ERROR && kind != KIND_OPEN;
@@ -234,7 +229,7 @@ int leave(struct bpf_raw_tracepoint_args *ctx)
 		published(regs, call);
 		return 0;
 	}
-	if (is_wait(kind) && value == 0) {
+	if (kind == KIND_WAIT && value == 0) {
 		pend->expired_ns = bpf_ktime_get_ns();
 		return 0;
 	}
@@ -242,7 +237,7 @@ int leave(struct bpf_raw_tracepoint_args *ctx)
 		value = value ? value : kept_error(regs);
 	if (failed(value) || (kind == KIND_SO_ERROR && value))
 		tell(ctx, kind, task, regs, value, call, pend);
-	else if (!is_wait(kind) && kind != KIND_SO_ERROR && bpf_ktime_get_ns() - pend->since_ns >= slow_ns)
+	else if (kind != KIND_WAIT && kind != KIND_SO_ERROR && bpf_ktime_get_ns() - pend->since_ns >= slow_ns)
 		tell(ctx, kind, task, regs, value, call, pend);
 	keep_socket(kind, task, regs, value);
 	return 0;

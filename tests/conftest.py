@@ -1,6 +1,23 @@
-"""What all tests share: properties are judged by what they find, not by how long a busy machine took to find it."""
+"""What all tests share: properties without deadlines, and whether this machine can be watched from the kernel."""
 
+import os
+
+import pytest
+from butfor_agent import building, trials
 from hypothesis import settings
 
+# a property is judged by what it finds, not by how long a busy machine took to find it
 settings.register_profile("butfor", deadline=None)
 settings.load_profile("butfor")
+
+
+@pytest.fixture(scope="session")
+def bpf():
+    """Skips where the machine cannot do it; where it can, an agent that does not start is a failure."""
+    if os.geteuid():
+        pytest.skip("kernel events need root")
+    if reason := building.lacking():
+        pytest.skip(reason)
+    state, why = trials.tried()["raw_tracepoint"]
+    if state != "yes":
+        pytest.skip(f"the kernel takes no raw tracepoints: {why}")

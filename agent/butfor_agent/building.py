@@ -41,7 +41,7 @@ def objects(cache: Path) -> Path:
 
 def _key() -> str:
     if not _BTF.exists():
-        raise BuildError("the kernel has no BTF (/sys/kernel/btf/vmlinux): CO-RE programs cannot be built or loaded")
+        raise BuildError(lacking())
     digest = hashlib.sha256(_BTF.read_bytes())
     for path in sorted(sources().glob("*")):
         if path.is_file():
@@ -49,14 +49,18 @@ def _key() -> str:
     return digest.hexdigest()[:16]
 
 
+def lacking() -> str:
+    """Why the probes cannot be built on this machine; empty where they can."""
+    if not _BTF.exists():
+        return "the kernel has no BTF (/sys/kernel/btf/vmlinux): CO-RE programs cannot be built or loaded"
+    if not (_clang() and _bpftool() and shutil.which("make") and Path("/usr/include/bpf/bpf_helpers.h").exists()):
+        return "the probes cannot be compiled; install: clang-16 bpftool libbpf-dev make"
+    return ""
+
+
 def _build(folder: Path) -> None:
-    lacking = [
-        name
-        for name, found in (("clang-16", _clang()), ("bpftool", _bpftool()), ("make", shutil.which("make")))
-        if not found
-    ]
-    if lacking or not Path("/usr/include/bpf/bpf_helpers.h").exists():
-        raise BuildError("the probes cannot be compiled; install: clang-16 bpftool libbpf-dev make")
+    if reason := lacking():
+        raise BuildError(reason)
     done = subprocess.run(
         ["make", "-s", "-C", str(sources()), f"OUT={folder}", f"CLANG={_clang()}", f"BPFTOOL={_bpftool()}"],
         capture_output=True, text=True, check=False, timeout=300,

@@ -1,25 +1,18 @@
 """The kernel's benches do what their figures say: nothing here is measured, all of it is run small."""
 
-import os
 import shutil
 
 import pytest
 
 from bench import hits, joins, storms
-from butfor.errors import InfrastructureError
-from butfor.ports.kernels import Kernel
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def watching():
-    if os.geteuid() or not shutil.which("gcc"):
-        pytest.skip("kernel events need root, and the storm needs gcc")
-    try:
-        Kernel.start().stop()
-    except InfrastructureError as error:
-        pytest.skip(str(error))
+def watching(bpf):
+    if not shutil.which("gcc"):
+        pytest.skip("the storm needs gcc")
 
 
 def test_both_joins_give_every_event_its_span():

@@ -1,13 +1,10 @@
 """The doctor says what works by a real try, and an ordinary user gets reasons instead of errors."""
 
-import os
-
 import pytest
 from butfor_agent import trials
 from butfor_agent.libbpf import BpfError
 
 from butfor.cli import doctors
-from butfor.errors import InfrastructureError
 from butfor.ports import examinations
 from butfor.ports.examinations import Finding
 
@@ -21,21 +18,9 @@ def test_every_way_of_attaching_is_answered_with_a_reason():
     assert all(why for _, why in found.values())
 
 
-def test_what_the_trials_say_is_what_the_agent_can_do(objects_or_skip):
+def test_what_the_trials_say_is_what_the_agent_can_do(bpf):
     found = {finding.name: finding.state for finding in examinations.examined()}
     assert found["raw_tracepoint"] == found["kernel events"] == "yes"
-
-
-@pytest.fixture
-def objects_or_skip():
-    from butfor.ports.kernels import Kernel
-
-    if os.geteuid():
-        pytest.skip("kernel events need root")
-    try:
-        Kernel.start().stop()
-    except InfrastructureError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(

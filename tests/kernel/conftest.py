@@ -3,39 +3,38 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from butfor_agent import building
-from butfor_agent.libbpf import BpfError
 from butfor_agent.sessions import Session, Settings
 
+from butfor.errors import InfrastructureError
+from butfor.ports import writers
 from butfor.ports.caches import cache_root
-
-CONTEXT = Path(__file__).parents[2] / "agent/butfor_context/butfor_context"
+from butfor.ports.kernels import Kernel
 
 
 @pytest.fixture(scope="session")
-def objects():
-    """The built probes; skipped where this machine cannot build them, and the reason is shown."""
-    try:
-        return building.objects(cache_root())
-    except building.BuildError as error:
-        pytest.skip(str(error))
+def objects(bpf):
+    """The built probes."""
+    return building.objects(cache_root())
 
 
 @pytest.fixture
 def session(objects):
     """A session of every probe, exceptions too."""
-    if os.geteuid():
-        pytest.skip("kernel events need root")
-    try:
-        running = Session(objects, building.PROBES, Settings(ring_bytes=8 << 20, exceptions=True))
-    except BpfError as error:
-        pytest.skip(str(error))
+    running = Session(objects, building.PROBES, Settings(ring_bytes=8 << 20, exceptions=True))
+    assert set(running.status.probes.values()) == {"attached"}
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def kernel(objects):
+    """An agent, driven as captures drive it."""
+    with Kernel.start() as running:
+        yield running
 
 
 @pytest.fixture
@@ -61,19 +60,12 @@ def watched(session, tmp_path):
 
 @pytest.fixture(scope="session")
 def context_writer(tmp_path_factory):
-    """A folder from which the running interpreter can import `butfor_context`."""
-    import shutil
-    import sysconfig
-
-    if not shutil.which("gcc") or not (Path(sysconfig.get_paths()["include"]) / "Python.h").exists():
-        pytest.skip("the context writer needs gcc and Python's headers")
+    """A folder from which the running interpreter can import `butfor_context`, compiled without a warning."""
     folder = tmp_path_factory.mktemp("context")
-    shutil.copytree(CONTEXT, folder / "butfor_context")
-    built = folder / "butfor_context" / f"writer{sysconfig.get_config_var('EXT_SUFFIX')}"
-    dialect = ["-mtls-dialect=gnu2"] if os.uname().machine == "x86_64" else []
-    subprocess.run(
-        ["gcc", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-missing-field-initializers",
-         "-shared", "-fPIC", *dialect, f"-I{sysconfig.get_paths()['include']}", str(CONTEXT / "writer.c"), "-o", str(built)],
-        check=True,
-    )  # fmt: skip
+    try:
+        writers.build(sys.executable, folder, extra=["-Werror"])
+    except InfrastructureError as error:
+        if "needs gcc" not in str(error):
+            raise
+        pytest.skip(str(error))
     return folder

@@ -13,11 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from butfor.errors import InfrastructureError
 from butfor.ports.kernels import Kernel
 from butfor.ports.recordings import Recording
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="kernel events need root")]
+pytestmark = pytest.mark.slow
 
 STORM = """
 import os, sys, time
@@ -31,12 +30,9 @@ print(n)
 
 @pytest.fixture
 def kernel(objects):
-    try:
-        running = Kernel.start()
-    except InfrastructureError as error:
-        pytest.skip(str(error))
-    yield running
-    running.stop()
+    """One for each test: some do not survive it."""
+    with Kernel.start() as running:
+        yield running
 
 
 def storm(recording, seconds, distinct=100):

@@ -1,16 +1,13 @@
 """A play under the kernel's eyes: the services' events, told apart from what drives them, joined to their spans."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Plan
-from butfor.ports.kernels import Kernel
 from butfor.ports.plays import play
 from butfor.ports.sandboxes import detect
 
@@ -18,18 +15,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import kernel_services as services
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def kernel(objects):
-    if os.geteuid():
-        pytest.skip("kernel events need root")
-    try:
-        running = Kernel.start()
-    except InfrastructureError as error:
-        pytest.skip(str(error))
-    yield running
-    running.stop()
 
 
 def rows(folder, name):

@@ -14,13 +14,11 @@ import pyarrow as pa
 import pytest
 
 from butfor.capturing.commands import environment, free_port
-from butfor.errors import InfrastructureError
 from butfor.ports import writers
-from butfor.ports.kernels import Kernel
 from butfor.ports.recordings import Recording
 
 TRUTHS = Path(__file__).parent / "truths"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="kernel events need root")]
+pytestmark = pytest.mark.slow
 PYTHON = ["python"]
 SERVERS = {
     "uvicorn": [*PYTHON, "-m", "uvicorn", "asgi_truth:app", "--loop", "asyncio", "--port", "PORT", "--log-level", "error"],
@@ -32,16 +30,6 @@ SERVERS = {
     "tornado": [*PYTHON, "tornado_truth.py", "PORT"],
     "sanic": [*PYTHON, "sanic_truth.py", "PORT"],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def kernel(objects):
-    try:
-        running = Kernel.start()
-    except InfrastructureError as error:
-        pytest.skip(str(error))
-    yield running
-    running.stop()
 
 
 @pytest.fixture

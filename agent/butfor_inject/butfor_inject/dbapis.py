@@ -26,33 +26,31 @@ class _Cursor:
     _butfor_statement: Statement | None = None
 
     def execute(self, *arguments: Any, **named: Any) -> Any:
-        entry = begin(self._butfor_system, arguments[0] if arguments else None, self)
-        if entry is None:
-            return super().execute(*arguments, **named)  # type: ignore[misc]
-        try:
-            result = super().execute(*arguments, **named)  # type: ignore[misc]
-        except BaseException as error:
-            failed(entry, error)
-            raise
-        entry.end_ns = time.time_ns()
-        count_rows(entry, self)
-        self._butfor_statement = entry
+        result, entry = _told(self, super().execute, arguments, named)  # type: ignore[misc]
+        if entry is not None:
+            self._butfor_statement = entry
         return result
 
     def executemany(self, *arguments: Any, **named: Any) -> Any:
-        entry = begin(self._butfor_system, arguments[0] if arguments else None, self)
-        if entry is None:
-            return super().executemany(*arguments, **named)  # type: ignore[misc]
-        try:
-            result = super().executemany(*arguments, **named)  # type: ignore[misc]
-        except BaseException as error:
-            failed(entry, error)
-            raise
-        entry.end_ns = time.time_ns()
-        if len(arguments) > 1 and isinstance(arguments[1], (list, tuple)):
+        result, entry = _told(self, super().executemany, arguments, named)  # type: ignore[misc]
+        if entry is not None and len(arguments) > 1 and isinstance(arguments[1], (list, tuple)):
             entry.batch = len(arguments[1])
-        count_rows(entry, self)
         return result
+
+
+def _told(cursor: Any, work: Callable[..., Any], arguments: Any, named: Any) -> tuple[Any, Statement | None]:
+    """What `work` gives, and its statement where a request is being served; what it raises goes through."""
+    entry = begin(cursor._butfor_system, arguments[0] if arguments else None, cursor)  # noqa: SLF001 - our own mixin's
+    if entry is None:
+        return work(*arguments, **named), None
+    try:
+        result = work(*arguments, **named)
+    except BaseException as error:
+        failed(entry, error)
+        raise
+    entry.end_ns = time.time_ns()
+    count_rows(entry, cursor)
+    return result, entry
 
 
 class _SqliteCursor(_Cursor):
@@ -153,7 +151,7 @@ class _PostgresConnection:
     """A cursor's class may be named by the call, else by the connection."""
 
     def cursor(self, *arguments: Any, **named: Any) -> Any:
-        plain = sys.modules["psycopg2.extensions"].cursor  # type: ignore[attr-defined]
+        plain = sys.modules["psycopg2.extensions"].cursor
         kind = arguments[1] if len(arguments) > 1 else named.get("cursor_factory")
         kind = kind or self.cursor_factory or plain  # type: ignore[attr-defined]
         traced = attempt("cursor", mixed, _PostgresCursor, kind, plain)
@@ -178,7 +176,8 @@ def mixed(mixin: type, kind: Any, plain: type, more: dict[str, Any] | None = Non
         names = {name: kind.__dict__.get(name) for name in ("__module__", "__doc__")}
         own = {name for name in more or () if getattr(kind, name, None) is not getattr(plain, name, None)}
         names.update({name: value for name, value in (more or {}).items() if name not in own})
-        made = type(kind)(kind.__name__, (mixin, kind), {**names, "__qualname__": kind.__qualname__})
+        metaclass: Any = type(kind)
+        made = metaclass(kind.__name__, (mixin, kind), {**names, "__qualname__": kind.__qualname__})
         if len(_made) < _MADE_KEPT:
             _made[mixin, kind] = made
     return made
@@ -229,8 +228,8 @@ def psycopg2(module: Any) -> None:
 
 def _replace(module: Any, connect: Any, original: Any) -> None:
     """Where the package took its submodule's function already, there too."""
-    package = sys.modules.get(module.__name__.partition(".")[0])
-    for place in (module, package):
+    places: list[Any] = [module, sys.modules.get(module.__name__.partition(".")[0])]
+    for place in places:
         if place is not None and getattr(place, "connect", None) is original:
             place.connect = connect
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,12 +35,7 @@ def sources() -> Path | None:
 @cache
 def built(python: str) -> Path:
     """A folder from which this interpreter can import `butfor_context`; raises InfrastructureError with the reason."""
-    source = sources()
-    if source is None:
-        raise InfrastructureError("the context writer's source is not installed")
-    include, suffix = _asked(python)
-    if shutil.which("gcc") is None or not (Path(include) / "Python.h").is_file():
-        raise InfrastructureError(f"no exact span context: building it for {python} needs gcc and Python's headers")
+    source, include, suffix = _needed(python)
     digest = hashlib.sha256(f"{include} {suffix}".encode())
     for path in sorted(source.glob("*.[cp]*")):
         digest.update(path.name.encode() + path.read_bytes())
@@ -49,7 +44,7 @@ def built(python: str) -> Path:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "butfor_context").exists():
-            _build(source, folder, include, suffix)
+            build(python, folder)
     return folder
 
 
@@ -73,23 +68,27 @@ def _asked(python: str) -> tuple[str, str]:
     return str(include), str(suffix)
 
 
-def _build(source: Path, folder: Path, include: str, suffix: str) -> None:
+def _needed(python: str) -> tuple[Path, str, str]:
+    """Source, folder of Python's headers, suffix of extensions."""
+    source = sources()
+    if source is None:
+        raise InfrastructureError("the context writer's source is not installed")
+    include, suffix = _asked(python)
+    if shutil.which("gcc") is None or not (Path(include) / "Python.h").is_file():
+        raise InfrastructureError(f"no exact span context: building it for {python} needs gcc and Python's headers")
+    return source, include, suffix
+
+
+def build(python: str, folder: Path, extra: Sequence[str] = ()) -> None:
+    """Compile it into `folder/butfor_context`, with `extra` options of gcc; raises InfrastructureError."""
+    source, include, suffix = _needed(python)
     part = folder / ".part"
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(source, part, ignore=shutil.ignore_patterns("__pycache__"))
     dialect = ["-mtls-dialect=gnu2"] if os.uname().machine == "x86_64" else []
-    command = [
-        "gcc",
-        "-O2",
-        "-std=gnu11",
-        "-shared",
-        "-fPIC",
-        *dialect,
-        *_WARNINGS,
-        f"-I{include}",
-        str(source / "writer.c"),
-    ]
-    done = subprocess.run([*command, "-o", str(part / f"writer{suffix}")], capture_output=True, text=True, check=False)
+    options = ["-O2", "-std=gnu11", "-shared", "-fPIC", *dialect, *_WARNINGS, *extra, f"-I{include}"]
+    command = ["gcc", *options, str(source / "writer.c"), "-o", str(part / f"writer{suffix}")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise InfrastructureError(f"no exact span context: the writer does not compile: {last}")
