@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -138,7 +139,8 @@ def test_a_spool_that_cannot_be_written_does_not_stop_the_service(start, spool):
 
 def test_a_spool_that_vanishes_does_not_stop_the_service(start):
     service = start([sys.executable, "-m", "uvicorn", "asgi_app:app", "--port", "PORT"])
-    subprocess.run(["rm", "-rf", str(service.spool.folder)], check=True)
+    gone = service.spool.folder.rename(service.spool.folder.with_name("gone"))
+    shutil.rmtree(gone)
     for _ in range(3):
         assert service.ask("POST", "/", b"abc") == (200, b"got 3")
     assert service.get("/failing/1")[0] == 500
