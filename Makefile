@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 RUN := .venv/bin/
 PYTHON ?= python3
+# Trust what the machine trusts: a company's proxy signs with its own authority.
+export UV_SYSTEM_CERTS ?= true
 
 .PHONY: help
 help: ## show this help
