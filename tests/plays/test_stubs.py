@@ -64,13 +64,25 @@ def test_another_query_falls_back_to_the_same_path(serve):
     assert ask(serve(answer("/rate?day=1", status=200)), "/rate?day=2").status == 200
 
 
+def test_spare_answers_come_after_those_that_fit_as_well():
+    own, spare = answer("/rate", status=503), answer("/rate", status=200, spare=True)
+    other = answer("/limit", status=201, spare=True)
+    book = stubs.Answers([own, spare, other])
+    assert [book.find("GET", "/rate", b"") for _ in range(3)] == [own, own, own]
+    assert book.find("GET", "/limit", b"") == other
+    assert book.find("PUT", "/limit", b"") is None
+    assert list(book.missed) == ["PUT /limit"]
+
+
 @pytest.mark.parametrize(("ended", "seen"), [("closed", "closed"), ("reset", "closed"), ("timeout", "timeout")])
 def test_replays_how_a_call_ended(serve, ended, seen):
     assert ask(serve(answer(status=None, ended=ended)), timeout=0.3).ended == seen
 
 
 def test_a_downstream_that_refused_every_call_does_not_listen():
-    assert stubs.start(0, [answer(status=None, ended="refused")]) is None
+    refused, spare = answer(status=None, ended="refused"), answer(status=200, spare=True)
+    assert stubs.start(0, [refused]) is None
+    assert stubs.start(0, [refused, spare]) is None
 
 
 def test_replays_the_delay(serve):

@@ -6,7 +6,8 @@ from butfor.capturing.incidents import capture_play
 from butfor.correlating import correlate
 from butfor.evidence.bundles import CapturedService
 from butfor.evidence.incidents import Symptom
-from butfor.evidence.plays import Plan, PlannedRequest
+from butfor.evidence.plays import Plan, PlannedRequest, StubAnswer
+from butfor.evidence.reproductions import PlanParts
 from butfor.evidence.runs import Tree
 from butfor.evidence.services import Ready, ServiceDescription
 from butfor.ingesting import read
@@ -14,6 +15,7 @@ from butfor.ingesting.bundles import open_bundle
 from butfor.ports.benches import Bench
 from butfor.ports.plays import play
 from butfor.reproducing import Budget, Workshop, interventions, reproduce
+from butfor.reproducing.assembling import replayed
 
 from . import planted
 
@@ -182,3 +184,21 @@ def test_a_downstream_that_fails_at_both_is_no_code_change_and_its_healthy_answe
     outcome = panel.turned(panel.knobs).run(Tree(revision=world.shas[3]))
     assert outcome.judgement == "good", outcome.reason
     assert panel.turned([]).run(Tree(revision=world.shas[3])).judgement == "bad"
+
+
+def test_a_run_without_the_healthy_requests_keeps_their_answers_as_spare_ones():
+    requests = [
+        PlannedRequest(id=name, role=role, service="desk", method="POST", target="/pay")
+        for name, role in [("r1", "healthy"), ("r2", "failing"), ("r0", "before")]
+    ]
+    answers = {name: StubAnswer(span=f"{name}/s", method="POST", target="/charge") for name in ("r0", "r1", "r9")}
+    parts = PlanParts(
+        service="desk", requests=requests, stubbed=["till"],
+        stubs={name: {"till": [one]} for name, one in answers.items()},
+    )  # fmt: skip
+
+    def order(sent):
+        return [(one.span, one.spare) for one in replayed(parts, sent)["till"]]
+
+    assert order(requests) == [("r0/s", False), ("r1/s", False), ("r9/s", True)]
+    assert order(requests[1:]) == [("r0/s", False), ("r1/s", True), ("r9/s", True)]

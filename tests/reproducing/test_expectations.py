@@ -86,6 +86,15 @@ def test_an_answer_that_differs_between_two_runs_of_good_is_not_demanded():
     assert expectations.learn([one, flapping], None) == []
 
 
+def test_what_hangs_on_the_healthy_requests_is_not_asked_of_the_failing_ones():
+    whole = {"h": said("healthy", '{"n": 1}', JSON), "f": said("failing", '{"n": 2, "kind": "order"}', JSON)}
+    alone = {"f": said("failing", '{"n": 1, "kind": "order"}', JSON)}
+    found = {one.id: one for one in expectations.learn([whole, whole, alone], {"h": whole["h"]})}
+    assert set(found) == {"h", "f"}
+    assert '$.kind="order"' in found["f"].required
+    assert not any(one.startswith("$.n=") for one in found["f"].required)
+
+
 def test_json_fields_that_drift_elsewhere_are_not_demanded_but_others_are():
     def both(version: str, extra: dict) -> str:
         return json.dumps({"version": version, "rows": [{"id": 1}, {"id": 2}], **extra})

@@ -56,7 +56,10 @@ class PlannedRequest(Frozen):
 
 
 class StubAnswer(Frozen):
-    """How a downstream answered one captured call; a stub replays it. Bound to the call's span."""
+    """How a downstream answered one captured call; a stub replays it. Bound to the call's span.
+
+    `spare`: captured while a request was served that the run leaves out; given where nothing else fits as well.
+    """
 
     span: str
     method: str
@@ -67,6 +70,7 @@ class StubAnswer(Frozen):
     body: Path | None = None
     delay_s: float = 0.0
     ended: Literal["closed", "reset", "refused", "timeout"] | None = None
+    spare: bool = False
 
 
 class Plan(Frozen):
@@ -131,6 +135,8 @@ class Observation(Frozen):
     probe_traces: list[str] = []
     """Trace ids of the ready probes: requests of ours, not of any client."""
     stub_calls: dict[str, dict[str, int]] = {}
+    stub_misses: dict[str, list[str]] = {}
+    """Per stubbed downstream, the calls (method and target) that nothing captured could answer."""
     """Per stubbed downstream, how often each call (`METHOD target bodyhash`) was made."""
     stopped_ns: int = 0
     """When the services were told to end (Unix nanoseconds): what they did from then on is our doing."""

@@ -34,7 +34,8 @@ class PlanParts(Frozen):
     """The part of a plan that does not depend on the tree: requests, stubs and how they are sent.
 
     `stubs`: per request id, per downstream, its answers while that request was served; a run that leaves a
-    request out leaves them out too. `stubbed` names the downstreams that are not started.
+    request out keeps them as spare ones: other revisions may call what the failing request no longer did.
+    `stubbed` names the downstreams that are not started.
     `way`: `alone` (failing requests from a fresh prepare), `state` (requests that build state before them),
     `sequence` (all that was captured), `load` (concurrent, repeated).
     """

@@ -26,6 +26,7 @@ from butfor.patching import PatchCandidate, Proof, claims, counterfactual, decid
 from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, slownesses, with_form_at
 from butfor.reproducing import files as repro_files
+from butfor.reproducing.assembling import GOOD
 from butfor.verifying import Verifier, plain_test
 
 PATIENCE = 3
@@ -177,6 +178,9 @@ class Trial:
             return None
         with self.clock.stage("bisect"):
             wider = with_form_at(runner, Tree(revision=found.otherwise[0], label="form"))
+            good = Tree(revision=self.history.good, label=GOOD)
+            if wider is not None and wider.run(good, healthy=False).judgement != "good":
+                wider = None  # good answers in that form, too
         if wider is not None:
             self.clock.progress.note(f"at {found.otherwise[0][:12]} the failure has another form: both are bad")
             report = reproduced.reproduction.model_copy(update={"predicate": wider.predicate})

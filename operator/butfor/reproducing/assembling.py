@@ -100,7 +100,7 @@ def assemble(
         }  # fmt: skip
         planned.append(one.model_copy(update=changed))
     once = _Once(workshop.scratch / "bodies" / "again")
-    stubs = {name: [once(one) for one in answers] for name, answers in _stubs(parts, requests).items()}
+    stubs = {name: [once(one) for one in answers] for name, answers in replayed(parts, requests).items()}
     return Plan(
         services=planned, requests=[once(one) for one in requests], stubs=stubs, concurrency=parts.concurrency,
         repeat=parts.repeat, seed=parts.seed, case=parts.case, deadline_s=deadline_s,
@@ -139,14 +139,14 @@ def _environment(service: ServiceDescription, tree: Tree) -> dict[str, str]:
     return service.environment
 
 
-def _stubs(parts: PlanParts, requests: Sequence[PlannedRequest]) -> dict[str, list[StubAnswer]]:
-    """Return the answers of each stubbed downstream in the order in which the requests will be sent."""
-    ordered = [one for one in requests if one.role == "before"] + [one for one in requests if one.role != "before"]
+def replayed(parts: PlanParts, requests: Sequence[PlannedRequest]) -> dict[str, list[StubAnswer]]:
+    """Return the answers of each stubbed downstream in the order of the requests, then spare ones."""
+    sent = [one.id for one in sorted(requests, key=lambda one: one.role != "before")]
     result: dict[str, list[StubAnswer]] = {name: [] for name in parts.stubbed}
-    for request in ordered:
-        for name, answers in parts.stubs.get(request.id, {}).items():
-            if name in result:
-                result[name].extend(answers)
+    for request in [*sent, *(one for one in parts.stubs if one not in sent)]:
+        for name in result:
+            answers = parts.stubs.get(request, {}).get(name, [])
+            result[name] += [one.model_copy(update={"spare": request not in sent}) for one in answers]
     return result
 
 

@@ -1,9 +1,10 @@
 """Learning what good answers, and how much of it legitimately drifts between revisions.
 
-From two runs of good and one of bad:
+From runs of good and one of bad:
 
-- *Stable* is what both runs of good have in common (tokens of `plain.answers`, and headers).
-- A **healthy** request must answer what its two good runs *and* the bad run have in common: versions, markup
+- *Stable* is what the runs of good have in common (tokens of `plain.answers`, and headers). One of them leaves the
+  healthy requests out, as bisection does: what hangs on them is not asked of the failing ones.
+- A **healthy** request must answer what its good runs *and* the bad run have in common: versions, markup
   and fields that changed between good and bad are left out by themselves.
 - A **failing** request has no healthy answer at bad to compare with. Its drift is learned from the healthy
   requests of the same kind (JSON, HTML, text): tokens that vanished from them are not demanded, JSON fields
@@ -70,7 +71,7 @@ def learn(good: Sequence[dict[str, Said]], bad: dict[str, Said] | None) -> list[
     A healthy request whose status differs between good and bad is left out: it is not healthy at both.
     """
     after = bad or {}
-    stable = {name: common([run[name] for run in good]) for name in good[0] if all(name in run for run in good)}
+    stable = {name: common(runs) for name in good[0] if (runs := _every(name, good))}
     healthy = {n: s for n, s in stable.items() if s and s.role == "healthy" and _alike(s, after.get(n))}
     result = [_healthy(name, one, after.get(name)) for name, one in healthy.items() if one]
     for name, one in stable.items():
@@ -78,6 +79,13 @@ def learn(good: Sequence[dict[str, Said]], bad: dict[str, Said] | None) -> list[
             drift = learn_drift(one.kind, {n: s for n, s in healthy.items() if s}, after)
             result.append(demanded(name, one, drift))
     return result
+
+
+def _every(name: str, good: Sequence[dict[str, Said]]) -> list[Said]:
+    """Return a request's answers; none where a run that sent such requests has none."""
+    role = good[0][name].role
+    asked = [run for run in good if any(one.role == role for one in run.values())]
+    return [run[name] for run in asked] if all(name in run for run in asked) else []
 
 
 def from_capture(requests: Sequence[PlannedRequest], timelines: Timelines, telemetry: Telemetry) -> list[Expectation]:

@@ -23,7 +23,7 @@ from butfor.evidence.reproductions import Expectation, Reproduction
 from butfor.evidence.services import ServiceDescription
 from butfor.ports import players
 from butfor.reproducing import plain
-from butfor.reproducing.assembling import START_TIMEOUT_S, deadline
+from butfor.reproducing.assembling import START_TIMEOUT_S, deadline, replayed
 from butfor.reproducing.runners import LocalRunner
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -58,10 +58,7 @@ def _plan(reproduction: Reproduction, runner: LocalRunner, folder: Path, good: s
     played = [one for one in runner.services if one.name not in parts.stubbed]
     ordered = [one for one in parts.requests if one.role == "before"]
     ordered += [one for one in parts.requests if one.role != "before"]
-    stubs: dict[str, list[dict[str, Any]]] = {name: [] for name in parts.stubbed}
-    for request in ordered:
-        for name, answers in parts.stubs.get(request.id, {}).items():
-            stubs[name] += [_with_body(answer, folder) for answer in answers]
+    stubs = {name: [_with_body(one, folder) for one in some] for name, some in replayed(parts, ordered).items()}
     return {
         "schema_version": 1, "good": good, "bad": bad, "renames": dict(runner.renames),
         "predicate": {**reproduction.predicate.model_dump(mode="json"), "repeat": parts.repeat > 1},

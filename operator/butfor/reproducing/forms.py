@@ -22,13 +22,16 @@ SERVER_ERROR = 500
 
 
 def with_form_at(runner: LocalRunner, tree: Tree) -> LocalRunner | None:
-    """Return a runner whose predicate also knows how `tree` fails, or None where that cannot be told narrowly."""
+    """Return a runner whose predicate also knows how `tree` fails, or None where that cannot be told narrowly.
+
+    What is answered where a stub had nothing to say tells nothing of the tree.
+    """
     with runner.folder() as name:
         try:
             _, observation = runner.observe(tree, Path(name), healthy=False)
         except InconclusiveError:
             return None
-        if not observation.started:
+        if not observation.started or any(observation.stub_misses.values()):
             return None
         said = expectations.said(observation)
     asked = [one for one in runner.expected if one.role == "failing" and one.id in said]

@@ -36,7 +36,7 @@ def judge(
     )  # fmt: skip
     result = judging.decide(observation.model_dump(mode="json"), case, ran_worktree=proof)
     return RunOutcome(
-        judgement=result["judgement"], reason=result["reason"], started=observation.started,
+        judgement=result["judgement"], reason=_reason(result, observation), started=observation.started,
         infrastructure=observation.infrastructure, ran_worktree=proof,
         answers=[AnswerSeen(**answer) for answer in result["answers"]], exceptions=result["exceptions"],
         start_seconds=observation.start_seconds, seconds=observation.seconds, cpu_seconds=observation.cpu_seconds,
@@ -63,6 +63,15 @@ def ran_worktree(observation: Observation, plan: Plan, suspects: frozenset[str])
         if one.name in suspects
     ]
     return proofs.together(found)
+
+
+def _reason(result: Mapping[str, Any], observation: Observation) -> str:
+    """Return why it was judged so; a call that no stub could answer may be why it cannot be."""
+    missed = [f"{call} of {name}" for name, calls in observation.stub_misses.items() for call in calls]
+    if result["judgement"] != "unknown" or not missed:
+        return str(result["reason"])
+    more = f" and {len(missed) - 1} more" if missed[1:] else ""
+    return f"{result['reason']} (no answer was captured for {missed[0]}{more})"
 
 
 def _tail(observation: Observation, service: str) -> str:

@@ -187,8 +187,9 @@ class _Task:
             shown = lesson.show(self.bad, lesson.bad, healthy=healthy)
             if shown.outcome.judgement != "bad":
                 return _why_not(shown, "bad does not fail")
-        for _ in range(2):
-            shown = lesson.show(self.good, lesson.good)
+        # what bisection asks of good must be what good answers in both forms of a run, too
+        for healthy in (True, True, False):
+            shown = lesson.show(self.good, lesson.good, healthy=healthy)
             if not shown.said:
                 return _why_not(shown, "good is not answered")
         why = self._why_both(lesson)

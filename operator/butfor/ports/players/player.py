@@ -83,6 +83,7 @@ class Play:
         seen["answers"] = self.sender.answers if self.sender else []
         names = {port: name for name, port in self.ports.items()}
         seen["stub_calls"] = {names[stub.port]: stub.answers.asked for stub in self.stubs}
+        seen["stub_misses"] = {names[stub.port]: list(stub.answers.missed) for stub in self.stubs}
         return seen | {"seconds": time.monotonic() - self.begin}
 
     def _start(self) -> None:

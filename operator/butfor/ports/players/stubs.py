@@ -1,7 +1,8 @@
 """Stand-ins for downstream services that replay captured answers. Standard library only.
 
 An answer is found by method, target and body hash, then by method and target, then by method and path; answers
-that fit equally well are given in captured order, the last one again and again.
+that fit equally well are given in captured order, the last one again and again. Spare answers come after those
+that fit as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Answers:
     def __init__(self, answers: list[dict[str, Any]]) -> None:
         self.answers = answers
         self.asked: dict[str, int] = {}
+        self.missed: dict[str, None] = {}
         self._given = [0] * len(answers)
         self._lock = threading.Lock()
 
@@ -41,15 +43,20 @@ class Answers:
         with self._lock:
             if call in self.asked or len(self.asked) < _MAXIMUM_ASKED:
                 self.asked[call] = self.asked.get(call, 0) + 1
-            ranked = [(-self._fit(a, method, target, digest), self._given[i], i) for i, a in enumerate(self.answers)]
-            fitting = sorted(entry for entry in ranked if entry[0] < 0)
-            if not fitting:
+            best = self._best(method, target, digest)
+            if not best:
+                if len(self.missed) < _MAXIMUM_ASKED:
+                    self.missed[f"{method} {target}"] = None
                 return None
-            best = [entry for entry in fitting if entry[0] == fitting[0][0]]
-            unused = [entry for entry in best if entry[1] == 0]
-            chosen = (unused[0] if unused else best[-1])[2]
+            chosen = next((i for i in best if not self._given[i]), best[-1])
             self._given[chosen] += 1
             return self.answers[chosen]
+
+    def _best(self, method: str, target: str, digest: str) -> list[int]:
+        """The places of the answers that fit best, in captured order."""
+        fits = [(self._fit(a, method, target, digest), not a.get("spare")) for a in self.answers]
+        most = max(fits, default=(0, False))
+        return [i for i, fit in enumerate(fits) if fit == most and fit[0]]
 
     @staticmethod
     def _fit(answer: dict[str, Any], method: str, target: str, digest: str) -> int:
@@ -163,8 +170,9 @@ class Stub(socketserver.ThreadingTCPServer):
 
 
 def refuses(answers: list[dict[str, Any]]) -> bool:
-    """Whether a downstream refused every captured call: then its port has nobody listening."""
-    return bool(answers) and all(a.get("ended") == "refused" for a in answers)
+    """Whether a downstream refused every call that is replayed: then its port has nobody listening."""
+    own = [a for a in answers if not a.get("spare")] or answers
+    return bool(own) and all(a.get("ended") == "refused" for a in own)
 
 
 def start(port: int, answers: list[dict[str, Any]]) -> Stub | None:
