@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from butfor.errors import UserError
+from butfor.errors import InfrastructureError, UserError
 from butfor.evidence.runs import Tree
 from butfor.ports.worktrees import Worktrees, git_folders, overlay
 
@@ -138,3 +138,26 @@ def test_git_finds_what_a_worktree_borrows(source, worktrees, tmp_path):
     assert worktrees.clone in folders
     assert source / ".git" / "objects" in folders
     assert git_folders(source) == []
+
+
+def test_git_sees_a_clean_worktree_at_its_commit_and_forgets_it(source, worktrees, tmp_path):
+    commit = git(source, "rev-parse", "v1").strip()
+    made = worktrees.materialize(Tree(revision=commit), tmp_path / "tree")
+    assert git(made, "rev-parse", "HEAD").strip() == commit
+    assert git(made, "status", "--porcelain") == ""
+    assert git(made, "describe", "--tags", "HEAD").strip() == "v1"
+    assert str(made) in git(worktrees.clone, "worktree", "list")
+    worktrees.remove(made)
+    assert not list(worktrees.clone.glob("worktrees/*"))
+
+
+def test_nothing_is_left_of_a_worktree_that_cannot_be_made(source, worktrees, tmp_path):
+    with pytest.raises(UserError, match="not in"):
+        worktrees.materialize(Tree(revision="1" * 40), tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("kept")
+    with pytest.raises(InfrastructureError, match="not empty"):
+        worktrees.materialize(Tree(revision="v1"), tmp_path / "full")
+    assert (tmp_path / "full" / "mine").read_text() == "kept"
+    assert not list(worktrees.clone.glob("worktrees/*"))

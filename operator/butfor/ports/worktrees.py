@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tempfile
 from pathlib import Path, PurePosixPath
 
 from butfor.errors import InfrastructureError, UserError
@@ -51,16 +52,52 @@ class Worktrees:
     def remove(self, worktree: Path) -> None:
         """Remove a worktree, whatever is left of it, and forget it."""
         _remove_folder(worktree)
-        self._git("worktree", "prune", "--expire", "now", at=self.clone)
+        for private in self._private(worktree):
+            _remove_folder(private)
 
     def _add(self, into: Path, revision: str) -> None:
         """Add a worktree; a full id is asked for only where git does not take it, because a run makes one each time."""
-        command = ("worktree", "add", "--quiet", "--detach", "--force", "--", str(into))
         if _FULL_ID.match(revision):
             with contextlib.suppress(InfrastructureError):
-                self._git(*command, revision, at=self.clone)
+                self._check_out(into, revision)
                 return
-        self._git(*command, self._resolve(revision), at=self.clone)
+        self._check_out(into, self._resolve(revision))
+
+    def _check_out(self, into: Path, commit: str) -> None:
+        """What `git worktree add --detach` does, in one process of git for its four (gitrepository-layout(5))."""
+        if into.exists() and any(into.iterdir()):
+            raise InfrastructureError(f"{into} is not empty")
+        made = not into.exists()
+        into.mkdir(exist_ok=True)
+        into.chmod(0o755)
+        private = self._new_private(into, commit)
+        link = into / ".git"
+        link.write_text(f"gitdir: {private}\n")
+        link.chmod(0o644)
+        try:
+            self._git("read-tree", "--reset", "-u", f"{commit}^{{commit}}", at=into)
+        except InfrastructureError:
+            for folder in (into, private):
+                _remove_folder(folder)
+            if not made:
+                into.mkdir()
+            raise
+
+    def _new_private(self, into: Path, commit: str) -> Path:
+        """The worktree's own git directory, in the clone."""
+        every = self.clone / "worktrees"
+        every.mkdir(exist_ok=True)
+        private = Path(tempfile.mkdtemp(prefix=f"{into.name}-", dir=every))
+        private.chmod(0o755)
+        for name, content in (("HEAD", commit), ("commondir", "../.."), ("gitdir", into / ".git")):
+            (private / name).write_text(f"{content}\n")
+            (private / name).chmod(0o644)
+        return private
+
+    def _private(self, worktree: Path) -> list[Path]:
+        """The git directories in the clone that say they are this worktree's."""
+        wanted = str(worktree.resolve() / ".git")
+        return [one.parent for one in self.clone.glob("worktrees/*/gitdir") if one.read_text().strip() == wanted]
 
     def _resolve(self, revision: str) -> str:
         if revision.startswith("-") or not revision.strip():
