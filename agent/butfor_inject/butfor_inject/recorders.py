@@ -68,15 +68,14 @@ class Recorder:
         if exchange.statements is not None:
             attempt("statements", exchange.statements.write, exchange, self.spool)
         self.spool.payload(records.server_payload(exchange, self.settings.service))
-        if exchange.trace is None:
-            self.spool.span(records.server_span(exchange, finished=True))
-        else:
-            self.spool.span(records.server_span(exchange, finished=True), kind="ended")
-            evidence = records.evidence_span(exchange)
-            if evidence is not None:
-                self.spool.span(evidence)
-        self.process.modules()
-        self.process.write()
+        attempt("modules", self.process.modules)
+        attempt("process", self.process.write)
+        evidence = None if exchange.trace is None else records.evidence_span(exchange)
+        if evidence is not None:
+            self.spool.span(evidence)
+        # last of all: whoever reads that the span has ended finds everything else written
+        kind = "spans" if exchange.trace is None else "ended"
+        self.spool.span(records.server_span(exchange, finished=True), kind=kind)
 
     def forked(self) -> None:
         """Start afresh in a forked child: the parent's requests are the parent's."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from . import senders, stubs
 
 Json = dict[str, Any]
+Ids = tuple[bytes, bytes]
 _SETTLE_S = 0.3
 _QUIET_S = 0.02
 _LATE_S = 2.0
@@ -238,10 +239,12 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
 def settle(spool: Path, answered: set[str]) -> None:
     """Wait until the recorders have written the end of the last requests.
 
-    Nothing grows for a moment, and no span of the `answered` traces is still open: a service may answer 500 first
-    and let go of the exception afterwards, which on a busy machine is a while.
+    Every one of the `answered` traces has spans, all of them ended; or nothing grows for a moment and none is still
+    open: a service may answer 500 first and let go of the exception afterwards, which on a busy machine is a while.
     """
     begin, last, since = time.monotonic(), -1, time.monotonic()
+    if answered and all_ended(spool, answered):
+        return
     while time.monotonic() - begin < _LATE_S:
         size = sum(entry.stat().st_size for entry in os.scandir(spool) if entry.is_file(follow_symlinks=False))
         if size != last:
@@ -266,9 +269,20 @@ def await_exports(spool: Path) -> None:
 
 def still_open(spool: Path, traces: set[str]) -> bool:
     """Whether a server span of these traces was begun whose end is not written yet."""
-    begun = set(_IDS.findall(_read(spool.glob("open-*"))))
-    ended = set(_IDS.findall(_read([*spool.glob("spans-*"), *spool.glob("ended-*")])))
+    begun, ended = _spans(spool)
     return any(trace.decode() in traces for trace, _ in begun - ended)
+
+
+def all_ended(spool: Path, traces: set[str]) -> bool:
+    """Whether each of these traces has server spans, and all of them have ended."""
+    begun, ended = _spans(spool)
+    return traces <= {trace.decode() for trace, _ in begun} and not any(t.decode() in traces for t, _ in begun - ended)
+
+
+def _spans(spool: Path) -> tuple[set[Ids], set[Ids]]:
+    """The (trace, span) ids that were begun, and those that have ended."""
+    ended = set(_IDS.findall(_read([*spool.glob("spans-*"), *spool.glob("ended-*")])))
+    return set(_IDS.findall(_read(spool.glob("open-*")))), ended
 
 
 def _read(paths: Iterable[Path]) -> bytes:
