@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("out/bench.json"), help="where the figures go")
     arguments = parser.parse_args()
     rows: list[Row] = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, as by Ctrl-C
     try:
         for name in arguments.only or BENCHES:
             sys.stderr.write(f"measuring {name}\n")
