@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def run(tmp_path):
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         notes = [p.read_text() for p in (tmp_path / "spool").glob("process-*.json")]
-        return __import__("json").loads(done.stdout), "".join(notes)
+        return json.loads(done.stdout), "".join(notes)
 
     return run
 
@@ -122,3 +123,107 @@ def test_a_writer_that_fails_later_does_not_reach_the_service(run, writer):
     seen, notes = run(SERVE, writer)
     assert (seen["status"], seen["request"]) == (200, "")
     assert "publishing: ValueError: full" in notes
+
+
+ASKED = """
+import asyncio, json, sqlite3, sys
+from butfor_inject import contexts, recorders
+writer = sys.modules.get("butfor_context")
+exchange = recorders.recorder().begin("GET", "/", [])
+seen = {}
+def see(name): seen[name] = writer.shown().hex() if writer.shown() else ""
+def work(connection):
+    connection.create_function("see", 1, see)
+    see("before")
+    connection.execute("SELECT see('execute')").fetchone()
+    see("between")
+    connection.execute("SELECT 1, see('first') UNION ALL SELECT 2, see('read')").fetchall()
+    connection.executescript("SELECT see('script');")
+    try: connection.execute("SELECT broken(")
+    except sqlite3.Error: see("failed")
+    connection.execute("CREATE TABLE t (x)")
+    connection.execute("INSERT INTO t VALUES (see('insert'))")
+    with connection: see("block")
+    see("after")
+entered = contexts.enter(exchange)
+work(sqlite3.connect(":memory:"))
+contexts.leave(entered)
+recorders.recorder().end(exchange)
+print(json.dumps({"seen": seen, "ids": "".join(exchange.ids)}))
+"""
+
+
+def statements(spool):
+    found = {}
+    for path in spool.glob("spans-*.jsonl"):
+        for line in path.read_text().splitlines():
+            for span in json.loads(line)["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+                facts = {fact["key"]: fact["value"] for fact in span["attributes"]}
+                found[span["traceId"] + span["spanId"]] = facts.get("db.query.text", {}).get("stringValue", "")
+    return found
+
+
+def test_a_statement_shows_its_own_span_and_then_the_requests_again(run, writer, tmp_path):
+    told, notes = run(ASKED, writer)
+    assert "sqlite3.dbapi2:sqlite" in notes or "dbapis" in notes
+    seen, known = told["seen"], statements(tmp_path / "spool")
+    assert {seen[name] for name in ("before", "between", "failed", "block", "after")} == {told["ids"]}
+    assert {name: known[seen[name]] for name in ("execute", "read", "script", "insert")} == {
+        "execute": "SELECT see('execute')",
+        "read": "SELECT 1, see('first') UNION ALL SELECT 2, see('read')",
+        "script": "SELECT see('script');",
+        "insert": "INSERT INTO t VALUES (see('insert'))",
+    }
+
+
+LIBRARY = """
+import asyncio, json, sys, types
+module = types.ModuleType("LIBRARY")
+seen = {}
+def see(name): seen[name] = writer.shown().hex() if writer.shown() else ""
+class Cursor:
+    rowcount, description = -1, None
+    def execute(self, words):
+        see(words)
+        if words == "break": raise ValueError(words)
+class Connection:
+    async def execute(self, words):
+        await asyncio.sleep(0)
+        see(words)
+        if words == "break": raise ValueError(words)
+class PreparedStatement:
+    def get_query(self): return "prepared"
+    async def fetch(self): see("prepared"); return []
+from butfor_inject import contexts, drivers, recorders
+writer = sys.modules.get("butfor_context")
+module.Cursor = module.SSCursor = Cursor
+drivers.pymysql(types.SimpleNamespace(Cursor=Cursor, SSCursor=type("SSCursor", (Cursor,), {})))
+drivers.asyncpg(types.SimpleNamespace(Connection=Connection))
+drivers.asyncpg_prepared(types.SimpleNamespace(PreparedStatement=PreparedStatement))
+exchange = recorders.recorder().begin("GET", "/", [])
+entered = contexts.enter(exchange)
+Cursor().execute("synchronous")
+see("between")
+try: Cursor().execute("break")
+except ValueError: see("failed")
+async def main():
+    await Connection().execute("asynchronous")
+    see("awaited")
+    try: await Connection().execute("break")
+    except ValueError: see("failed too")
+    await PreparedStatement().fetch()
+    see("after")
+asyncio.run(main())
+contexts.leave(entered)
+recorders.recorder().end(exchange)
+print(json.dumps({"seen": seen, "ids": "".join(exchange.ids)}))
+"""
+
+
+def test_drivers_whose_classes_are_python_show_their_statements_too(run, writer, tmp_path):
+    told, _ = run(LIBRARY, writer)
+    seen, known = told["seen"], statements(tmp_path / "spool")
+    assert {seen[name] for name in ("between", "failed", "awaited", "failed too", "after")} == {told["ids"]}
+    assert {name: known.get(seen[name]) for name in ("synchronous", "asynchronous", "prepared", "break")} == {
+        name: name for name in ("synchronous", "asynchronous", "prepared", "break")
+    }

@@ -44,7 +44,8 @@ def _told(cursor: Any, work: Callable[..., Any], arguments: Any, named: Any) -> 
     if entry is None:
         return work(*arguments, **named), None
     try:
-        result = work(*arguments, **named)
+        with entry:
+            result = work(*arguments, **named)
     except BaseException as error:
         failed(entry, error)
         raise
@@ -53,22 +54,27 @@ def _told(cursor: Any, work: Callable[..., Any], arguments: Any, named: Any) -> 
     return result, entry
 
 
+def _timed(entry: Statement | None, work: Callable[..., Any], *arguments: Any) -> Any:
+    """What `work` gives, as `entry` where it is one; nothing is counted."""
+    if entry is None:
+        return work(*arguments)
+    try:
+        with entry:
+            result = work(*arguments)
+    except BaseException as error:
+        failed(entry, error)
+        raise
+    entry.end_ns = time.time_ns()
+    return result
+
+
 class _SqliteCursor(_Cursor):
     """SQLite works while rows are read: a statement lasts until all of them are there."""
 
     _butfor_system = "sqlite"
 
     def executescript(self, *arguments: Any) -> Any:
-        entry = begin("sqlite", arguments[0] if arguments else None)
-        try:
-            result = super().executescript(*arguments)  # type: ignore[misc]
-        except BaseException as error:
-            if entry is not None:
-                failed(entry, error)
-            raise
-        if entry is not None:
-            entry.end_ns = time.time_ns()
-        return result
+        return _timed(begin("sqlite", arguments[0] if arguments else None), super().executescript, *arguments)  # type: ignore[misc]
 
     def fetchall(self) -> Any:
         return _read(self, super().fetchall)  # type: ignore[misc]
@@ -86,7 +92,8 @@ def _read(cursor: _Cursor, fetch: Callable[..., Any], *arguments: Any, **named: 
     if entry is None or entry.written:
         return fetch(*arguments, **named)
     try:
-        rows = fetch(*arguments, **named)
+        with entry:
+            rows = fetch(*arguments, **named)
     except BaseException as error:
         failed(entry, error)
         raise
@@ -122,15 +129,7 @@ class _SqliteConnection:
 
     def commit(self) -> Any:
         entry = begin("sqlite", "COMMIT") if self.in_transaction else None  # type: ignore[attr-defined]
-        try:
-            result = super().commit()  # type: ignore[misc]
-        except BaseException as error:
-            if entry is not None:
-                failed(entry, error)
-            raise
-        if entry is not None:
-            entry.end_ns = time.time_ns()
-        return result
+        return _timed(entry, super().commit)  # type: ignore[misc]
 
 
 def _through_cursor(name: str) -> Callable[..., Any]:

@@ -52,7 +52,8 @@ def _sync(system: str, original: Any) -> Any:
         if entry is None:
             return original(self, *arguments, **named)
         try:
-            result = original(self, *arguments, **named)
+            with entry:
+                result = original(self, *arguments, **named)
         except BaseException as error:
             attempt("statement", _end, entry, self, error)
             raise
@@ -75,7 +76,8 @@ def _async(system: str, original: Any) -> Any:
         if entry is None:
             return await original(self, *arguments, **named)
         try:
-            result = await original(self, *arguments, **named)
+            with entry:
+                result = await original(self, *arguments, **named)
         except BaseException as error:
             attempt("statement", _end, entry, self, error)
             raise
@@ -127,14 +129,15 @@ def asyncpg_prepared(module: Any) -> None:
 def _prepared(original: Any) -> Any:
     async def method(self: Any, *arguments: Any, **named: Any) -> Any:
         entry = begin("postgresql", attempt("statement", self.get_query))
+        if entry is None:
+            return await original(self, *arguments, **named)
         try:
-            result = await original(self, *arguments, **named)
+            with entry:
+                result = await original(self, *arguments, **named)
         except BaseException as error:
-            if entry is not None:
-                failed(entry, error)
+            failed(entry, error)
             raise
-        if entry is not None:
-            attempt("statement", _end, entry, self, None, result)
+        attempt("statement", _end, entry, self, None, result)
         return result
 
     return method

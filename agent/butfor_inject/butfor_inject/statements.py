@@ -11,7 +11,7 @@ import re
 import time
 from typing import Any
 
-from butfor_inject import failures, tracers
+from butfor_inject import failures, publishing, tracers
 from butfor_inject.boundaries import note
 from butfor_inject.contexts import current
 from butfor_inject.exchanges import Exchange
@@ -34,7 +34,10 @@ _forms: dict[tuple[str, str], str] = {}
 
 
 class Statement:
-    """One statement under way, or done once `end_ns` is set. `rows`: read so far; `affected`: changed."""
+    """One statement under way, or done once `end_ns` is set. `rows`: read so far; `affected`: changed.
+
+    `with statement:` shows its span to readers in the kernel while the driver works.
+    """
 
     batch: int | None = None
     rows: int | None = None
@@ -43,9 +46,15 @@ class Statement:
     written = False
     end_ns = 0
 
-    def __init__(self, system: str, words: str, number: int, parent: tuple[str, str] | None) -> None:
-        self.system, self.text, self.number, self.parent = system, words, number, parent
+    def __init__(self, system: str, words: str, ids: tuple[str, str], parent: tuple[str, str] | None) -> None:
+        self.system, self.text, self.ids, self.parent = system, words, ids, parent
         self.start_ns = time.time_ns()
+
+    def __enter__(self) -> None:
+        self._before = publishing.show(self.ids)
+
+    def __exit__(self, *_error: object) -> None:
+        publishing.restore(self._before)
 
 
 class Statements:
@@ -69,7 +78,15 @@ class Statements:
         above = exchange.ids
         for entries, kind in ((done, "spans"), (open_ones, "open")):
             if entries:
-                spool.spans([_span(entry, above, self.base) for entry in entries], kind=kind)
+                spool.spans([_span(entry, above) for entry in entries], kind=kind)
+
+    def add(self, system: str, words: str, above: tuple[str, str]) -> Statement:
+        """One more, with a span id of its own. `above`: the ids of the request."""
+        parent = tracers.ids_now()
+        number = (self.base + len(self.entries)) & (1 << 64) - 1 or 1
+        entry = Statement(system, words, ((parent or above)[0], f"{number:016x}"), parent)
+        self.entries.append(entry)
+        return entry
 
 
 def begin(system: str, words: Any, cursor: Any = None) -> Statement | None:
@@ -96,9 +113,7 @@ def _begin(exchange: Exchange, system: str, words: str) -> Statement | None:
         return None
     if exchange.foreign is not None and tracers.notes_statement(exchange):
         return None
-    entry = Statement(system, words, len(noted.entries), tracers.ids_now())
-    noted.entries.append(entry)
-    return entry
+    return noted.add(system, words, exchange.ids)
 
 
 def _rendered(words: Any, cursor: Any) -> str:
@@ -117,11 +132,11 @@ def failed(entry: Statement, error: BaseException) -> None:
     entry.error = failures.type_name(type(error)), failures.message(error)
 
 
-def _span(entry: Statement, above: tuple[str, str], base: int) -> str:
+def _span(entry: Statement, above: tuple[str, str]) -> str:
     trace_id, parent_id = entry.parent or above
     end = f'"endTimeUnixNano":"{entry.end_ns}",' if entry.end_ns else ""
     return (
-        f'{{"traceId":"{trace_id}","spanId":"{(base + entry.number) & (1 << 64) - 1 or 1:016x}",'
+        f'{{"traceId":"{trace_id}","spanId":"{entry.ids[1]}",'
         f'"parentSpanId":"{parent_id}","startTimeUnixNano":"{entry.start_ns}",{end}'
         f"{_form(entry.system, entry.text)}{_facts(entry)}]{_failure(entry)}}}"
     )
