@@ -22,6 +22,11 @@ BUSY = '    except OSError:\n        return "-1"\n'
 """The library's way with errors: nobody above learns of them."""
 
 
+def reports(*names: str, **keys: Any) -> list[dict[str, Any]]:
+    """Requests of BOOKS."""
+    return gets(*(f"/report?name={name}" for name in names), **keys)
+
+
 def _answering(template: str) -> str:
     """Reports that could not be made are answered with 503, without an exception."""
     return template.replace(
@@ -37,6 +42,25 @@ READ = """    try:
         return len(text) * 0 + 1
 """
 KEPT = "KEPT = []"
+BOOKS = """
+import json
+import os
+import threading
+import time
+from urllib.parse import parse_qs
+{head}
+
+def work(name):
+{work}
+
+
+def answer(path, query):
+    name = parse_qs(query).get("name", ["none"])[0]
+    if path == "/report":
+        return "200 OK", json.dumps({{"report": name, "pages": work(name) and 3}})
+    return "404 Not Found", json.dumps({{"error": "{missing}"}})
+"""
+"""One route for all reports. What a report is answered does not depend on what became of its side effects."""
 
 
 def descriptor_leak(folder: Path) -> Path:
@@ -100,44 +124,43 @@ def native_crash(folder: Path) -> Path:
     return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": "closed"})
 
 
-CACHE = """
+TRAIL = '''
+"""Writes to the audit trail as well as it can: no request may fail for it."""
+
 import socket
 
-LISTENER = socket.create_server(("127.0.0.1", 0))
 
-def serve():
-    while True:
-        peer, _ = LISTENER.accept()
-        with peer:
-            peer.sendall(b"fresh")
-
-threading.Thread(target=serve, daemon=True).start()
-HERE = LISTENER.getsockname()[1]
-PORTS = (HERE, HERE)
-"""
-CACHED = """    try:
-        with socket.create_connection(("127.0.0.1", PORTS[name[0] == "c"]), timeout=1) as cache:
-            return cache.recv(5).decode()
+def record(port, name):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout={timeout}) as peer:
+            peer.sendall(f"GET /rates/{{name}} HTTP/1.0\\r\\n\\r\\n".encode())
+            peer.recv(1000)
     except OSError:
-        return "default"
-"""
+        return
+'''
+TRAILED = """
+from urllib.parse import urlsplit
+from desk import trail
+PORT = urlsplit(os.environ["AUDIT_URL"]).port
+SHARDS = {shards}"""
 
 
 def swallowed_refusal(folder: Path) -> Path:
-    """A commit asks a port where nobody listens; the library swallows the refusal and gives a default."""
+    """A commit writes some lines to a port where nobody listens; the library swallows it, and every answer stays."""
     case = Case(folder)
-    moved = CACHE.replace("(HERE, HERE)", "(HERE, 9)")
+    case.provider("", name="audit")
+    recorded = "    trail.record(SHARDS.get(name[0], PORT), name)\n    return 1"
     steps = [
-        INNOCENT[0], ("Say it in other words", {"missing": "no such page"}), ("Ask the cache", {"head": moved}), LATER,
+        INNOCENT[0], LATER, ("Large customers have a trail of their own", {"head": TRAILED.format(shards="{'c': 9}")}),
+        ("Say it in other words", {"missing": "no such page"}),
     ]  # fmt: skip
-    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": CACHE, "work": CACHED}, steps))
-    load = {
-        "healthy": gets("/report/a", "/report/b", "/report/d"),
-        "failing": gets("/report/c", expect_contains="fresh"),
-    }  # fmt: skip
-    return case.write(
-        load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"route": "/report/c", "status": 200}
-    )
+    commits = changes(BOOKS, {**LOCAL_SLOTS, "head": TRAILED.format(shards="{}"), "work": recorded}, steps)
+    for number, timeout in ((0, 1), (2, 2), (4, 0.5)):  # another commit touches the place that swallows it
+        commits[number][1]["desk/trail.py"] = TRAIL.format(timeout=timeout)
+    case.web(commits)
+    load = {"healthy": reports("a", "b", "d", "e"), "failing": reports("c1", "c2")}
+    truth = {"outcome": "CodeChange", "culprit": case.shas["web"][3]}
+    return case.write(load, truth, symptom={"kernel": "connect ECONNREFUSED"})
 
 
 LOCKED = """    with LOCK:

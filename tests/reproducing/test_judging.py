@@ -246,3 +246,26 @@ def test_hostile_spool_lines_are_left_out(tmp_path):
     (tmp_path / "spans-1-x.jsonl").write_text("\n".join(lines))
     (tmp_path / "logs-1-x.jsonl").symlink_to("/etc/passwd")
     assert tracebacks.from_spool(tmp_path, []) == {}
+
+
+TUPLE = {"kind": "connect", "errno": "ECONNREFUSED", "target_type": "inet"}
+BENEATH = {**PREDICATE, "status": None, "exception_types": [], "message_template": None, "frame": None,
+           "kernel": [TUPLE], "by_kernel": True}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seen", "text", "judgement"),
+    [([TUPLE], "total six", "bad"), ([TUPLE], "other words", "bad"), ([], "total six", "good"),
+     ([{**TUPLE, "errno": "EPERM"}], "total six", "good"), ([], "other words", "unknown"),
+     (None, "total six", "unknown")],
+)  # fmt: skip
+def test_a_failure_that_the_kernel_tells_needs_no_answer_and_is_not_judged_unwatched(tmp_path, seen, text, judgement):
+    failing = answer(tmp_path, "f", "failing", text=text, kernel=seen)
+    healthy = answer(tmp_path, "h", "healthy", text="hello", kernel=[TUPLE])
+    assert run(tmp_path, [failing, healthy], predicate=BENEATH)["judgement"] == judgement
+
+
+def test_what_tells_it_is_never_missing_unsaid(tmp_path):
+    judged = run(tmp_path, [answer(tmp_path, "f", "failing", text="total six")], predicate=BENEATH)
+    assert judged["judgement"] == "unknown"
+    assert "the kernel was not watched" in judged["reason"]

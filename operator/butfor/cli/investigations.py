@@ -43,7 +43,10 @@ def investigate(
     ] = None,
     symptom: Annotated[
         list[str] | None,
-        typer.Option(help="what was seen, as key=value: service, route, status, exception, latency_over_ms"),
+        typer.Option(help="what was seen, as key=value: service, route, status, exception, latency_over_ms, kernel"),
+    ] = None,
+    kernel: Annotated[
+        str | None, typer.Option(help="what the kernel saw fail, whatever was answered: 'connect ECONNREFUSED'")
     ] = None,
     trace: Annotated[str | None, typer.Option(help="a trace that failed; its failure is the one explained")] = None,
     out: Annotated[
@@ -58,7 +61,7 @@ def investigate(
 
     Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
     """
-    asked, left_out = parse_symptom(symptom or [], trace), parse_sources(without)
+    asked, left_out = parse_symptom(symptom or [], trace, kernel), parse_sources(without)
     _check(bundle, store, repo, good, bad)
     out, title = out or default_out(bundle or Path("store")), bundle.name if bundle else "what the store holds"
     with tempfile.TemporaryDirectory(prefix="butfor-") as scratch:

@@ -17,9 +17,9 @@ def parse_sources(without: list[str] | None) -> frozenset[str]:
     return frozenset(without or [])
 
 
-def parse_symptom(pairs: list[str], trace: str | None = None) -> Symptom:
-    """`key=value` pairs as a symptom, and the trace that shows it."""
-    facts: dict[str, object] = {}
+def parse_symptom(pairs: list[str], trace: str | None = None, kernel: str | None = None) -> Symptom:
+    """`key=value` pairs as a symptom, the trace that shows it, and what the kernel saw of it."""
+    facts: dict[str, object] = {} if kernel is None else {"kernel": kernel}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or key not in Symptom.model_fields:

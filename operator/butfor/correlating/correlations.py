@@ -14,6 +14,7 @@ from butfor.correlating.predicates import Explained, explain
 from butfor.correlating.requests import Traffic, traffic
 from butfor.correlating.segments import segments, threads
 from butfor.correlating.signatures import MOST_LOST, kernel_failures
+from butfor.correlating.silences import named, silent
 from butfor.correlating.uprobes import raised
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.kernels import lost_share
@@ -43,6 +44,8 @@ def correlate(
     found = join(telemetry, spans, flat, thread)
     seen = traffic(telemetry, spans, sources, raised(spans, telemetry.kernel, found.table, sources))
     requests, explained = _explained(seen, symptom, telemetry)
+    if named(symptom) or not any(one.failed for one in requests):
+        requests, explained = silent(requests, explained, telemetry, found.table, spans.table, symptom)
     if not sources.roots and explained.predicate and explained.predicate.frame:
         explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
     return Timelines(
@@ -57,7 +60,7 @@ def _with_kernel(
 ) -> FailurePredicate | None:
     """The predicate with what the kernel saw of every failing request and of no healthy one of the route."""
     predicate = explained.predicate
-    if predicate is None or not joined.num_rows:
+    if predicate is None or predicate.by_kernel or not joined.num_rows:
         return predicate
     if (lost := lost_share(telemetry.losses, telemetry.kernel.num_rows)) > MOST_LOST:
         explained.reasons.append(f"{lost:.0%} of the kernel's events were lost: they are no part of the predicate")

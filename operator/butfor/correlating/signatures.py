@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from butfor.correlating.orders import Rows
-from butfor.evidence.kernels import LOOKUPS, error_name, target_type
+from butfor.evidence.kernels import LOOKUPS, act, error_name, target_type
 from butfor.evidence.predicates import KernelFailure
 from butfor.evidence.timelines import RequestSeen
 
@@ -28,28 +28,36 @@ def kernel_failures(
 
     `healthy` are those of the same route. A request is told by its own spans, not by those of requests it made.
     """
-    exact = _exact_failures(kernel, joined)
-    if not exact.num_rows or not failing:
+    if not failing:
         return []
-    first, last = _watched(kernel)
-    compared = [one for one in healthy if first <= one.start_ns <= last]
+    compared = watched(kernel, healthy)
     if len(compared) < LEAST_HEALTHY:
         return []
-    shown = _by_request(kernel, exact, spans, [*failing, *compared])
+    shown = shown_by(kernel, joined, spans, [*failing, *compared])
     common = set.intersection(*(shown.get(one.span, set()) for one in failing))
     common -= set().union(*(shown.get(one.span, set()) for one in compared))
     telling = [one for one in common if len(failing) > 1 or one.errno not in LOOKUPS]
     return sorted(telling, key=lambda one: (one.kind, one.errno, one.target_type))[:MAX_TUPLES]
 
 
+def shown_by(
+    kernel: pa.Table, joined: pa.Table, spans: pa.Table, requests: Iterable[RequestSeen]
+) -> dict[str, set[KernelFailure]]:
+    """Per request (its span) the failures that were joined exactly to its own spans; without a key where none were."""
+    exact = _exact_failures(kernel, joined)
+    return _by_request(kernel, exact, spans, requests) if exact.num_rows else {}
+
+
+def watched(kernel: pa.Table, requests: Iterable[RequestSeen]) -> list[RequestSeen]:
+    """Those that ran while the kernel was watched: of others it is not known what they show."""
+    found = pc.min_max(kernel["time_ns"]).as_py()
+    first, last = found["min"], found["max"]
+    return [] if first is None else [one for one in requests if first <= one.start_ns <= last]
+
+
 def _exact_failures(kernel: pa.Table, joined: pa.Table) -> pa.Table:
     sure = joined.filter(pc.greater_equal(joined["confidence"], pa.scalar(1.0, pa.float32())))
     return sure.filter(kernel["failure"].take(sure["event"])) if sure.num_rows else sure
-
-
-def _watched(kernel: pa.Table) -> tuple[int, int]:
-    found = pc.min_max(kernel["time_ns"]).as_py()
-    return found["min"], found["max"]
 
 
 def _by_request(
@@ -73,7 +81,7 @@ def _by_request(
 def _tuple(row: dict[str, object]) -> KernelFailure:
     kind, value, errno = str(row["kind"]), int(str(row["value"])), str(row["errno"])
     about = target_type(kind, str(row["family"]), str(row["path"]))
-    return KernelFailure(kind=kind, errno=error_name(kind, value, errno), target_type=about)
+    return KernelFailure(kind=act(kind), errno=error_name(kind, value, errno), target_type=about)
 
 
 def _owners(parent: Rows, spans: pa.Table, heads: Rows) -> Rows:

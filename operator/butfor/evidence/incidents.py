@@ -30,6 +30,8 @@ class Symptom(Lenient):
     latency_over_ms: float | None = None
     trace: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
     """A trace that failed: what is explained is what its request failed with."""
+    kernel: str | None = Field(default=None, max_length=200, pattern=r"^\s*\S+(\s+\S+){0,3}\s*$")
+    """What the kernel saw fail, whatever was answered: a call, an errno or a signal, `connect ECONNREFUSED`."""
     note: str | None = None
 
 

@@ -120,6 +120,11 @@ def lost_share(losses: Iterable[Loss], rows: int) -> float:
     return lost / (lost + rows) if lost else 0.0
 
 
+def act(kind: str) -> str:
+    """What was tried: whether a connect that fails is told of by itself or by SO_ERROR is a matter of microseconds."""
+    return "connect" if kind == "so_error" else kind
+
+
 def error_name(kind: str, value: int, errno: str) -> str:
     """The errno, or what stands for one: the signal that ended a process, or its exit status."""
     if kind == "signal":

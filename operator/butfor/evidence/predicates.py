@@ -62,6 +62,8 @@ class FailurePredicate(Frozen):
     slower_than_s: float | None = None
     timeout_s: float | None = None
     kernel: list[KernelFailure] = []
+    by_kernel: bool = False
+    """The failure is what `kernel` names, all of it in the request's own spans, whatever the request was answered."""
     evidence: list[str] = []
     also: list[FailurePredicate] = []
     """Other forms of the same failure, seen at revisions between good and bad; any one of them is bad too."""

@@ -47,7 +47,8 @@ def graph(
 
 
 def _add_failure(builder: Builder, scene: Scene, predicate: FailurePredicate) -> None:
-    said = str(predicate.ended or predicate.status or "fails")
+    beneath = " ".join(f"{one.kind} {one.errno}".strip() for one in predicate.kernel[:1]) if predicate.by_kernel else ""
+    said = str(predicate.ended or predicate.status or beneath or "fails")
     builder.node(
         spans.FAILURE, "failure", f"{predicate.method} {predicate.route}: {said}",
         [*predicate.evidence, *spans.cite(scene.representative)], value=said,

@@ -75,10 +75,10 @@ def _why_inconclusive(question: Question, findings: Findings) -> tuple[str, str]
     analysis = findings.analysis
     if analysis is None or analysis.timelines.predicate is None:
         why = "; ".join(analysis.timelines.reasons) if analysis else "nothing could be read"
-        return (
-            why or "no failure was found in the bundle",
-            "capture while it fails, or say what was seen with --symptom",
-        )
+        said = "capture while it fails, or say what was seen with --symptom"
+        if question.symptom.kernel is not None:
+            said = "capture while it fails, where the kernel can be watched: butfor doctor says what that needs"
+        return why or "no failure was found in the bundle", said
     if findings.history is None:
         return "no repository with a good and a bad revision was given, so no commit could be named", wanted(analysis)
     if question.analyse_only:

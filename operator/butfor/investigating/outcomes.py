@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from butfor.evidence.graphs import Prediction
-from butfor.evidence.predicates import Judgement
+from butfor.evidence.predicates import FailurePredicate, Judgement
 from butfor.evidence.reproductions import Reproduction
 from butfor.evidence.runs import Tree
 from butfor.investigating.analyses import Analysis, History
 from butfor.investigating.conditions import Tried
+from butfor.investigating.contrasting import asked
+from butfor.investigating.questions import Question
 from butfor.patching import Intervention, intervene
 from butfor.patching.ddmin import ddmin
 from butfor.reproducing import Reproduced
@@ -35,6 +37,11 @@ def fails_at_both(found: Reproduced) -> bool:
     """Whether the failure is there at good and bad alike: then no commit between them is to blame."""
     counts = found.reproduction
     return found.runner is not None and not counts.reproduced and min(counts.bad_failures, counts.good_failures) > 0
+
+
+def unsaid(predicate: FailurePredicate, question: Question) -> bool:
+    """Whether only the kernel told it, and nobody asked for that: what good answers otherwise comes first."""
+    return predicate.by_kernel and question.symptom.kernel is None and asked(question.symptom)
 
 
 def beyond_code(found: Reproduced, analysis: Analysis, history: History, watch: Watch, deadline: float) -> list[Tried]:

@@ -76,7 +76,8 @@ class Trial:
         workshop = Workshop(self.bench, self.question.histories, self.scratch)
         history = self.history
         seen = self.analysis.timelines
-        if (seen.predicate is None or seen.rivals) and not self.refocus(workshop) and seen.predicate is None:
+        told = seen.predicate is not None and not seen.rivals and not outcomes.unsaid(seen.predicate, self.question)
+        if not told and not self.refocus(workshop) and seen.predicate is None:
             return None
         found = self.reproduced(workshop)
         # only what a user named by its status may take the place of a failure that was captured

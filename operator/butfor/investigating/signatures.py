@@ -13,6 +13,8 @@ def with_signature(runner: LocalRunner, good: str, bad: str) -> tuple[LocalRunne
     cannot be. One run of each; none where the kernel is not watched or saw nothing of the failure.
     """
     wanted = runner.predicate.kernel
+    if runner.predicate.by_kernel:
+        return runner, f"the kernel sees it again: {signatures.words(wanted)}"
     if not wanted or runner.workshop.bench.kernel is None:
         return runner, ""
     at_bad = runner.seen(Tree(revision=bad, label="bad"))

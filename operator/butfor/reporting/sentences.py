@@ -42,6 +42,8 @@ def symptom(predicate: FailurePredicate | None) -> str:
     if predicate is None:
         return "the failure"
     text = f"{predicate.method} {predicate.route}"
+    if predicate.by_kernel:
+        return f"{text} with {beneath(predicate)} beneath, whatever it is answered"
     if predicate.ended:
         text += {"timeout": " timing out", "closed": " being cut off", "truncated": " breaking off"}[predicate.ended]
     elif predicate.status is not None:
@@ -53,6 +55,11 @@ def symptom(predicate: FailurePredicate | None) -> str:
     if predicate.exception_types:
         text += f" with {predicate.exception_types[0]}"
     return text
+
+
+def beneath(predicate: FailurePredicate) -> str:
+    """Return what the kernel saw of a failure, e.g. `connect ECONNREFUSED`."""
+    return ", ".join(f"{one.kind.replace('_', ' ')} {one.errno}".strip() for one in predicate.kernel[:2])
 
 
 def _answer(answer: AnswerProperty) -> str:

@@ -9,6 +9,7 @@ from butfor.evidence.plays import Observation, Plan
 from butfor.evidence.predicates import FailurePredicate
 from butfor.evidence.reproductions import Expectation
 from butfor.evidence.runs import AnswerSeen, RunOutcome
+from butfor.reproducing import signatures
 from butfor.reproducing.plain import judging, proofs
 
 LOG_TAIL = 4000
@@ -34,7 +35,7 @@ def judge(
         predicate_facts(predicate, plan), {one.id: one.model_dump() for one in expected}, renames=dict(renames or {}),
         roots=roots_of(observation, plan),
     )  # fmt: skip
-    result = judging.decide(observation.model_dump(mode="json"), case, ran_worktree=proof)
+    result = judging.decide(_facts(observation, predicate), case, ran_worktree=proof)
     return RunOutcome(
         judgement=result["judgement"], reason=_reason(result, observation), started=observation.started,
         infrastructure=observation.infrastructure, ran_worktree=proof,
@@ -42,6 +43,15 @@ def judge(
         start_seconds=observation.start_seconds, seconds=observation.seconds, cpu_seconds=observation.cpu_seconds,
         log_tail=_tail(observation, predicate.service),
     )  # fmt: skip
+
+
+def _facts(observation: Observation, predicate: FailurePredicate) -> dict[str, Any]:
+    """Return what a play saw as plain JSON; with what the kernel saw in each request, where that tells the failure."""
+    facts = observation.model_dump(mode="json")
+    if predicate.by_kernel:
+        for answer, seen in zip(facts["answers"], signatures.seen_in(observation, predicate), strict=True):
+            answer["kernel"] = None if seen is None else [one.model_dump() for one in seen]
+    return facts
 
 
 def predicate_facts(predicate: FailurePredicate, plan: Plan) -> dict[str, Any]:

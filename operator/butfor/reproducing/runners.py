@@ -88,6 +88,8 @@ class LocalRunner:
     ) -> tuple[Plan, Observation]:
         """Run once into `folder` without judging; `watched` by the kernel's agent, where there is one.
 
+        A failure that only the kernel sees is always watched for.
+
         Raises InconclusiveError where the setup fails.
         """
         self.count.runs += 1
@@ -97,6 +99,7 @@ class LocalRunner:
             deadline_s=deadline(self.parts, len(self.services)),
         )  # fmt: skip
         bench = self.workshop.bench
+        watched = watched or self.predicate.by_kernel
         observation = play(plan, sandbox=bench.sandbox, folder=folder, kernel=bench.kernel if watched else None)
         if observation.started:
             self.workshop.starts.append(observation.start_seconds)

@@ -5,46 +5,92 @@ The files are the agent's own, written where the run could not reach them.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from butfor.evidence.kernels import error_name, target_type
-from butfor.evidence.predicates import KernelFailure
+from butfor.evidence.kernels import act, error_name, target_type
+from butfor.evidence.plays import Observation
+from butfor.evidence.predicates import FailurePredicate, KernelFailure
 from butfor.ports.recordings import whole_batches
 
 LOOKUPS = frozenset({"ENOENT", "ENOTDIR", "EEXIST", "ENOTTY", "ENODATA", "EINVAL", "ESPIPE", "ENOSYS", "EOPNOTSUPP"})
 """Programs ask whether something is there or possible: that alone is no failure."""
 _DEATHS = pa.array(["signal", "oom_kill"])
-_COLUMNS = ("kind", "value", "errno", "family", "path")
+_COLUMNS = ("kind", "value", "errno", "family", "path", "pid", "trace_id", "join")
+EXACT = "thread record"
+"""What `processes.arrow` says of a process whose threads' records the kernel reads."""
 
 
 def shown(folder: Path | None) -> list[KernelFailure] | None:
     """Failure tuples of a run's recording, sorted; None where it was not watched or cannot be read."""
+    rows = _read(folder)
+    return None if rows is None else _sorted({one for _, _, one in rows})
+
+
+def seen_in(observation: Observation, predicate: FailurePredicate) -> list[list[KernelFailure] | None]:
+    """Per answer what failed in its own service while it was made; None where that is not known.
+
+    What was recorded in part shows what is there, not what is lacking.
+    """
+    folder, recording = observation.kernel, observation.kernel_recording
+    rows, own = _read(folder), _published(folder, predicate.service)
+    if rows is None or not own:
+        return [None] * len(observation.answers)
+    found: defaultdict[str, set[KernelFailure]] = defaultdict(set)
+    for trace, pid, one in rows:
+        if pid in own:
+            found[trace].add(one)
+    whole = not recording.reason and not any(one.where == "kernel events" for one in recording.losses)
+    told = [found.get(answer.trace_id, set()) for answer in observation.answers]
+    return [_sorted(one) if whole or one >= set(predicate.kernel) else None for one in told]
+
+
+def _sorted(failures: set[KernelFailure]) -> list[KernelFailure]:
+    return sorted(failures, key=lambda one: (one.kind, one.errno, one.target_type))
+
+
+def _published(folder: Path | None, service: str) -> frozenset[int]:
+    """The service's processes; none where no one of them told the kernel which request it works on."""
+    if folder is None or not (folder / "processes.arrow").is_file():
+        return frozenset()
+    try:
+        with (folder / "processes.arrow").open("rb") as file, pa.ipc.open_stream(file) as reader:
+            rows = [row for batch in whole_batches(reader) for row in batch.to_pylist() if row["service"] == service]
+    except (OSError, pa.ArrowException):
+        return frozenset()
+    return frozenset(row["pid"] for row in rows) if any(row["context"] == EXACT for row in rows) else frozenset()
+
+
+def _read(folder: Path | None) -> list[tuple[str, int, KernelFailure]] | None:
+    """Trace, process and tuple of each failure; None where there is nothing to read."""
     if folder is None or not (folder / "kernel.arrow").is_file():
         return None
-    found: set[KernelFailure] = set()
     try:
         with (folder / "kernel.arrow").open("rb") as file, pa.ipc.open_stream(file) as reader:
-            for batch in whole_batches(reader):
-                found.update(_failures(batch))
+            return [one for batch in whole_batches(reader) for one in _failures(batch)]
     except (OSError, pa.ArrowException, KeyError):
         return None
-    return sorted(found, key=lambda one: (one.kind, one.errno, one.target_type))
 
 
-def _failures(batch: pa.RecordBatch) -> Iterator[KernelFailure]:
+def _failures(batch: pa.RecordBatch) -> Iterator[tuple[str, int, KernelFailure]]:
     """Those that belong to a request for sure, and whatever ended a process."""
     text = {name: batch.column(name).cast(pa.string()) for name in ("kind", "join", "trace_id")}
     inside = pc.and_(pc.equal(text["join"], "thread"), pc.not_equal(text["trace_id"], ""))
     wanted = pc.and_(batch.column("failure"), pc.or_(inside, pc.is_in(text["kind"], value_set=_DEATHS)))
-    rows = batch.select(_COLUMNS).filter(wanted)
-    for row in rows.to_pylist():
-        kind, errno = str(row["kind"]), error_name(str(row["kind"]), int(row["value"]), str(row["errno"]))
-        if errno not in LOOKUPS:
-            yield KernelFailure(kind=kind, errno=errno, target_type=target_type(kind, row["family"], row["path"]))
+    for row in batch.select(_COLUMNS).filter(wanted).to_pylist():
+        one = _tuple(row)
+        if one.errno not in LOOKUPS:
+            yield str(row["trace_id"]) if row["join"] == "thread" else "", int(row["pid"]), one
+
+
+def _tuple(row: dict[str, Any]) -> KernelFailure:
+    kind, errno = str(row["kind"]), error_name(str(row["kind"]), int(row["value"]), str(row["errno"]))
+    return KernelFailure(kind=act(kind), errno=errno, target_type=target_type(kind, row["family"], row["path"]))
 
 
 def lacking(signature: Sequence[KernelFailure], seen: Sequence[KernelFailure] | None) -> list[KernelFailure]:

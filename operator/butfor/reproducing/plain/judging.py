@@ -17,6 +17,7 @@ from typing import Any
 from . import answers, tracebacks
 
 Json = dict[str, Any]
+ABSENT = "the kernel did not see "
 
 
 class Case:
@@ -109,6 +110,10 @@ def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) ->
         and not case.predicate.get("repeat")
     ):
         return False, f"{answer['seconds']:.3f} s is over {limit:.3f} s"
+    if answer["role"] == "failing" and case.predicate.get("by_kernel"):
+        why = _beneath(answer, case.predicate)
+        if why is None or not why.startswith(ABSENT):
+            return False, why or "the kernel saw it fail as captured"
     how, why = answers.compare(expected, answer.get("status"), headers, body)
     return bool(how), why
 
@@ -128,6 +133,8 @@ def _matched(
     predicate: Json, answer: Json, headers: answers.Headers, body: bytes, case: Case, seen: _Exceptions,
     as_good: bool | None,
 ) -> str:  # fmt: skip
+    if predicate.get("by_kernel"):
+        return _beneath(answer, predicate) or ""
     why = _outcome(answer, predicate) or _property(predicate.get("answer"), answer, headers, body, as_good)
     if why or not (predicate.get("exception_types") or predicate.get("frame")):
         return why
@@ -136,6 +143,19 @@ def _matched(
         return "no exception was seen, so it cannot be told whether it is this failure"
     others = [tracebacks.matches(predicate, one, case.renames) for one in found]
     return "" if "" in others else others[-1]
+
+
+def _beneath(answer: Json, predicate: Json) -> str | None:
+    """Return None if the kernel saw all of the failure in the request, else why it is not, or cannot be, known."""
+    seen = answer.get("kernel")
+    if seen is None:
+        return "the kernel was not watched, so it cannot be told whether it is this failure"
+    lacking = [_words(one) for one in predicate.get("kernel") or [] if _words(one) not in {_words(s) for s in seen}]
+    return f"{ABSENT}{', '.join(lacking)}" if lacking else None
+
+
+def _words(one: Json) -> str:
+    return " ".join(part for part in (one["kind"], one["errno"], one["target_type"]) if part)
 
 
 def _outcome(answer: Json, predicate: Json) -> str:

@@ -1,0 +1,55 @@
+"""What the kernel saw in each answer's own service: nothing is said where it was not, or only partly, watched."""
+
+import pyarrow as pa
+import pytest
+
+from butfor.evidence.bundles import Loss
+from butfor.evidence.plays import AnswerRecord, Observation
+from butfor.evidence.predicates import FailurePredicate, KernelFailure
+from butfor.evidence.recordings import KernelRecording
+from butfor.reproducing.signatures import seen_in, shown
+
+from .kernel_rows import process, recorded, row
+
+REFUSED = KernelFailure(kind="connect", errno="ECONNREFUSED", target_type="inet")
+PREDICATE = FailurePredicate(service="web", method="GET", route="/", kernel=[REFUSED], by_kernel=True)
+LOST = [Loss(where="kernel events", count=1, reason="the buffer was full")]
+
+
+def observed(folder, losses=(), reason=""):
+    answers = [AnswerRecord(id=f"r{i}", role="failing", trace_id=trace * 32) for i, trace in enumerate("ab")]
+    recording = KernelRecording(folder=folder, losses=list(losses), reason=reason)
+    return Observation(folder=folder, spool=folder, started=True, answers=answers, kernel_recording=recording)
+
+
+def test_each_answer_has_what_failed_in_its_own_trace_and_service(tmp_path):
+    recorded(tmp_path, [row("a"), row("b", pid=2), row("b", errno="ENOENT")], [process(1), process(2, "audit")])
+    assert seen_in(observed(tmp_path), PREDICATE) == [[REFUSED], []]
+    assert shown(tmp_path) == [REFUSED]
+
+
+def test_what_is_not_joined_for_sure_is_no_answers(tmp_path):
+    recorded(tmp_path, [row("a", join="socket")], [process(1)])
+    assert seen_in(observed(tmp_path), PREDICATE) == [[], []]
+
+
+@pytest.mark.parametrize("missing", [{"losses": LOST}, {"reason": "the agent ended"}])
+def test_of_what_was_recorded_in_part_only_what_is_there_counts(tmp_path, missing):
+    recorded(tmp_path, [row("a")], [process(1)])
+    assert seen_in(observed(tmp_path, **missing), PREDICATE) == [[REFUSED], None]
+
+
+def test_a_service_whose_requests_the_kernel_cannot_know_tells_nothing(tmp_path):
+    recorded(tmp_path, [row("a")], [process(1, context="not published")])
+    assert seen_in(observed(tmp_path), PREDICATE) == [None, None]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 100, None])
+def test_what_cannot_be_read_tells_nothing(tmp_path, content):
+    recorded(tmp_path, [row("a")], [process(1)])
+    for name in ("kernel.arrow", "processes.arrow"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
+        assert seen_in(observed(tmp_path), PREDICATE) == [None, None]
+        (tmp_path / name).write_bytes(whole)
+    assert isinstance(pa.ipc.open_stream((tmp_path / "kernel.arrow").read_bytes()).read_all(), pa.Table)
