@@ -144,7 +144,9 @@ def work(connection):
     connection.execute("CREATE TABLE t (x)")
     connection.execute("INSERT INTO t VALUES (see('insert'))")
     with connection: see("block")
-    see("after")
+    try:
+        with connection: connection.execute("DELETE FROM t"); raise KeyError
+    except KeyError: see("after")
 entered = contexts.enter(exchange)
 work(sqlite3.connect(":memory:"))
 contexts.leave(entered)
@@ -167,6 +169,7 @@ def test_a_statement_shows_its_own_span_and_then_the_requests_again(run, writer,
     told, notes = run(ASKED, writer)
     assert "sqlite3.dbapi2:sqlite" in notes or "dbapis" in notes
     seen, known = told["seen"], statements(tmp_path / "spool")
+    assert [words for words in known.values() if words in ("COMMIT", "ROLLBACK")] == ["COMMIT", "ROLLBACK"]
     assert {seen[name] for name in ("before", "between", "failed", "block", "after")} == {told["ids"]}
     assert {name: known[seen[name]] for name in ("execute", "read", "script", "insert")} == {
         "execute": "SELECT see('execute')",

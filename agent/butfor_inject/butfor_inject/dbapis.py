@@ -131,6 +131,13 @@ class _SqliteConnection:
         entry = begin("sqlite", "COMMIT") if self.in_transaction else None  # type: ignore[attr-defined]
         return _timed(entry, super().commit)  # type: ignore[misc]
 
+    def __exit__(self, *error: object) -> Any:
+        """The end of a `with` block, which from CPython 3.11 on does not ask `commit`."""
+        if sys.version_info < (3, 11) or not self.in_transaction:  # type: ignore[attr-defined]
+            return super().__exit__(*error)  # type: ignore[misc]
+        entry = begin("sqlite", "COMMIT" if error[:1] in ((), (None,)) else "ROLLBACK")
+        return _timed(entry, super().__exit__, *error)  # type: ignore[misc]
+
 
 def _through_cursor(name: str) -> Callable[..., Any]:
     """`Connection.execute` and the like, which from CPython 3.11 on do not ask `cursor`."""
