@@ -126,7 +126,7 @@ def _support(folder: Path) -> None:
     """Copy the standard-library code that plays and judges."""
     folder.mkdir()
     source = Path(str(plain.__file__)).parent
-    for name in ("answers.py", "judging.py", "proofs.py", "tracebacks.py"):
+    for name in ("answers.py", "judging.py", "proofs.py", "tracebacks.py", "tracing.py"):
         shutil.copyfile(source / name, folder / name)
     (folder / "__init__.py").write_text('"""What the reproduction plays and judges with; standard library only."""\n')
     shutil.copyfile(TEMPLATES / "plays.py.txt", folder / "plays.py")
