@@ -230,3 +230,44 @@ def test_drivers_whose_classes_are_python_show_their_statements_too(run, writer,
     assert {name: known.get(seen[name]) for name in ("synchronous", "asynchronous", "prepared", "break")} == {
         name: name for name in ("synchronous", "asynchronous", "prepared", "break")
     }
+
+
+READ = """
+import asyncio, json, sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+import httpx
+from butfor_inject import publishing
+writer = sys.modules.get("butfor_context")
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_): pass
+    def do_GET(self):
+        self.send_response(200); self.send_header("Content-Length", "4"); self.end_headers()
+        self.wfile.write(b"fine")
+server = HTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+url, theirs = f"http://127.0.0.1:{server.server_port}/", {"traceparent": "00-" + "c" * 32 + "-" + "d" * 16 + "-01"}
+seen = {}
+def told(name, before): seen[name] = [ids.hex() for ids in writer.calls[before:] if isinstance(ids, bytes)]
+def read(name, headers):
+    with httpx.Client(trust_env=False) as client, client.stream("GET", url, headers=headers) as answer:
+        before = len(writer.calls)
+        seen[name + " body"] = answer.read().decode()
+        told(name, before)
+async def read_later(name, headers):
+    async with httpx.AsyncClient(trust_env=False) as client, client.stream("GET", url, headers=headers) as answer:
+        before = len(writer.calls)
+        seen[name + " body"] = (await answer.aread()).decode()
+        told(name, before)
+for name, headers in (("theirs", theirs), ("ours", {})):
+    read(name, headers)
+    asyncio.run(read_later(name + " later", headers))
+print(json.dumps(seen))
+"""
+
+
+def test_a_call_that_another_tracer_has_a_span_for_ends_there_with_its_headers(run, writer):
+    seen, _ = run(READ, writer)
+    assert {seen[f"{name} body"] for name in ("theirs", "ours", "theirs later", "ours later")} == {"fine"}
+    for when in ("", " later"):
+        assert "c" * 32 + "d" * 16 not in seen[f"theirs{when}"]
+        assert [ids for ids in seen[f"ours{when}"] if ids not in ("", "ff" * 24)]

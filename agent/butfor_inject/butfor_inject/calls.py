@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from butfor_inject import contexts, failures, records, tracers
+from butfor_inject import contexts, failures, publishing, records, tracers
 from butfor_inject.bodies import Body
 from butfor_inject.boundaries import attempt
 from butfor_inject.exchanges import Headers
@@ -50,6 +50,10 @@ class Call:
         if known != self.ids:
             self.ids, self.own = known, False
         return True
+
+    def reading(self) -> publishing.Showing:
+        """While the answer's body is read: another tracer's span ended with the headers, ours lasts."""
+        return publishing.Showing(self.ids if self.own else None)
 
     def failed(self, error: BaseException) -> None:
         """The call ended without a whole answer."""

@@ -87,16 +87,14 @@ def _stream_class(base: Any) -> Any:
         def __iter__(self) -> Any:
             pieces = iter(self._stream)
             while True:
-                shown = publishing.show(self._call.ids)
                 try:
-                    piece = next(pieces)
+                    with self._call.reading():
+                        piece = next(pieces)
                 except StopIteration:
                     return
                 except Exception as error:
                     self._call.failed(error)
                     raise
-                finally:
-                    publishing.restore(shown)
                 attempt("httpx", self._call.answer.add, piece)
                 yield piece
 
@@ -117,16 +115,14 @@ def _async_stream_class(base: Any) -> Any:
         async def __aiter__(self) -> Any:
             pieces = self._stream.__aiter__()
             while True:
-                shown = publishing.show(self._call.ids)
                 try:
-                    piece = await pieces.__anext__()
+                    with self._call.reading():
+                        piece = await pieces.__anext__()
                 except StopAsyncIteration:
                     return
                 except Exception as error:
                     self._call.failed(error)
                     raise
-                finally:
-                    publishing.restore(shown)
                 attempt("httpx", self._call.answer.add, piece)
                 yield piece
 

@@ -134,15 +134,14 @@ def _reading(owner: Any, name: str) -> None:
         if call is None or self.__dict__.get("_butfor_busy"):
             return original(self, *arguments, **named)
         self._butfor_busy = True
-        shown = publishing.show(call.ids)
         try:
-            result = original(self, *arguments, **named)
+            with call.reading():
+                result = original(self, *arguments, **named)
         except BaseException as error:
             attempt(name, call.failed, error)
             raise
         finally:
             self._butfor_busy = False
-            publishing.restore(shown)
         if name != "peek":
             attempt(name, _took, call, result, arguments)
         if self.isclosed():

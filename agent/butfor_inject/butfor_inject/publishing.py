@@ -38,6 +38,22 @@ def show_if_none(ids: Ids) -> Any:
     return before if before is not None else show(ids)
 
 
+class Showing:
+    """`with Showing(ids):` as `show` and `restore`; with None what is shown stays."""
+
+    __slots__ = ("_before", "_ids")
+
+    def __init__(self, ids: Ids | None) -> None:
+        self._ids = ids
+
+    def __enter__(self) -> None:
+        self._before = show(self._ids) if self._ids is not None else None
+
+    def __exit__(self, *_error: object) -> None:
+        if self._ids is not None:
+            restore(self._before)
+
+
 def aside() -> Any:
     """As `show`, for work of ours that is no part of any span: a reader leaves it out."""
     return restore(OURS)
