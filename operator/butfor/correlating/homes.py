@@ -39,9 +39,9 @@ class Homes:
     by_pid: Mapping[int, int]
     parents: Mapping[int, int]
 
-    def of_pids(self, pids: list[int], learned: Rows) -> Rows:
-        """The home of each process: what its exact events said (`learned`, -1: nothing), else its service and pid."""
-        known = {**self.by_pid, **{pids[i]: int(learned[i]) for i in np.flatnonzero(learned >= 0).tolist()}}
+    def of_pids(self, pids: list[int], learned: Mapping[int, int]) -> Rows:
+        """The home of each process: what its exact events said (`learned`), else its service and pid; -1: unknown."""
+        known = {**self.by_pid, **learned}
         found = [self._inherited(pid, known) if i < MOST_PIDS else -1 for i, pid in enumerate(pids)]
         return np.array(found, np.int64)
 
@@ -86,8 +86,8 @@ class Homes:
 def homes(spans: Ordered, thread: pa.Array, processes: pa.Table) -> Homes:
     """Read processes and threads off the spans; `thread` names each row's as `segments.threads` does."""
     code = np.asarray(thread.dictionary_encode().indices, dtype=np.int64)
-    # rows of one thread agree in all that is read here, so one of each is enough
-    _, first = np.unique(code, return_index=True)
+    # rows of one thread agree in all that is read here, so one of each is enough; codes count up as they appear
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(code), prepend=-1))
     examples = spans.table.take(pa.array(first))
     of_code, keys = _homes(examples)
     stated = pc.coalesce(column(examples, "attributes", "thread.id"), column(examples, "attributes", "thread.name"))

@@ -7,7 +7,7 @@ process, with equal shares. Everything is whole columns, a part of the events at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -17,22 +17,26 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from butfor.correlating.homes import Homes, homes
-from butfor.correlating.moments import Moments
+from butfor.correlating.lookups import Numbers
+from butfor.correlating.moments import Moments, Threads
 from butfor.correlating.orders import Ordered, Rows
-from butfor.correlating.records import Records, encoded
+from butfor.correlating.records import Records
 from butfor.evidence.kernels import JOIN_SOURCES, JOINED, JoinSummary
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import Finding, FindingKind
 
 EXACT = 1.0
 _CONFIDENCES = np.array([0, EXACT, 0.5, 0.9, 0.9, 0.5, 0.5], np.float32)
-_SOURCES = np.array([0, 0, 0, 0, 1, 1, 1], np.int8)
-"""By what the record was found to be (`records.Found`); those of `moments` are shared by the candidates."""
-PART = 1 << 19
+_SOURCES = np.array([0, 0, 0, 0, 1, 1, 1], np.int32)
+"""By what the record was found to be (`Records`); those of `Moments` are shared by the candidates."""
+_TIMELINE = 2
+PART = 1 << 17
 """Events handled at once: what is in between stays in the processor's cache."""
 WORKERS = 2
 _MAX_EXAMPLES = 20
 
+Several = tuple[Rows, Rows, npt.NDArray[np.int8], Rows]
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -58,81 +62,130 @@ class _Join:
     def __init__(self, telemetry: Telemetry, spans: Ordered, segments: pa.Table, known: Homes) -> None:
         self.events, self.spans, self.homes, self.segments = telemetry.kernel, spans, known, segments
         self.records = Records(self.events, spans)
+        self.pid, self.tid = (np.asarray(self.events[name], dtype=np.int64) for name in ("pid", "tid"))
         count = self.events.num_rows
+        self.event = np.empty(count, np.int64)
         self.row = np.empty(count, np.int32)
-        self.source = np.empty(count, np.int8)
+        self.source = np.empty(count, np.int32)
         self.confidence = np.empty(count, np.float32)
-        self.outside = np.zeros(count, dtype=bool)
-        self.pids, self.pid = encoded(self.events["pid"])
-        self.tids, self.tid = encoded(self.events["tid"])
+        self.outside = np.empty(count, dtype=bool)
 
     def joined(self) -> Joined:
         """What the kernel read first: it also tells whose the processes and threads are."""
-        notes = self._parts(self._by_record)
-        home, thread = self._learned()
-        moments = Moments(self.events, self.spans, self.homes, self.segments, home, thread)
-        several = self._parts(lambda part: self._by_moment(part, moments))
-        stale = np.concatenate([one for one, _ in notes])
-        unknown = np.concatenate([one for _, one in notes])
+        told = self._parts(self._told, _slices(len(self.row)))
+        self.records.look_up()
+        odd, stale = _together(self._parts(self._by_record, told))
+        if len(odd):
+            self.records.look_up_traces(odd)
+            more, unknown = _together(self._parts(self._by_trace, (odd[part] for part in _slices(len(odd)))))
+            stale = np.sort(np.concatenate((stale, more)))
         findings = [
             *_finding("stale_context", stale, "the thread's record names a span that was not open then"),
-            *_finding("unknown_span", unknown, "the record names a span that was not captured"),
+            *_finding("unknown_span", unknown if len(odd) else odd, "the record names a span that was not captured"),
         ]
-        return self._finished(several, findings)
+        exact = np.concatenate(self._parts(lambda events: events[self.confidence[events] == EXACT], told))
+        self.tids, thread = self._threads(exact)
+        threads = Threads(self.events, self.spans, self.homes, self.segments, thread)
+        left = np.concatenate(self._parts(lambda part: self._on_thread(part, threads), _slices(len(self.row))))
+        return self._finished(len(exact), self._by_moment(left, exact) if len(left) else [], findings)
 
-    def _parts(self, work: Callable[[slice], T]) -> list[T]:
+    def _parts(self, work: Callable[[S], T], parts: Iterable[S]) -> list[T]:
         """Do it for each part, in their order; numpy lets other threads run meanwhile."""
         with ThreadPoolExecutor(WORKERS) as pool:
-            return list(pool.map(work, _slices(len(self.row))))
+            return list(pool.map(work, parts))
 
-    def _by_record(self, part: slice) -> tuple[Rows, Rows]:
-        """Events whose record names a span that was not open, and those that name one that was not captured."""
+    def _told(self, part: slice) -> Rows:
+        """Begin with nothing known of the part; returns its events that have a record."""
+        self.event[part] = np.arange(part.start, part.stop)
         self.row[part] = -1
         self.source[part] = 0
         self.confidence[part] = 0
-        asked, row, found = self.records.read(part)
-        if not len(asked):
-            return asked, asked
-        at = asked + part.start
-        self.row[at], self.source[at] = row, _SOURCES[found]
-        self.confidence[at] = np.where(row >= 0, _CONFIDENCES[found], 0)
-        return at[found == Records.STALE], at[(row < 0) | (found == Records.TRACE) | (found == Records.SOCKET_TRACE)]
+        self.outside[part] = False
+        return self.records.told(part)
 
-    def _learned(self) -> tuple[Rows, Rows]:
-        """Per distinct pid its home, per distinct tid its thread: as all its exact events say, else -1."""
-        told = np.flatnonzero(self.confidence == EXACT)
-        row = self.row[told]
-        home = _commonest(self.pid[told], self.homes.home[row], len(self.pids))
+    def _by_record(self, told: Rows) -> tuple[Rows, Rows]:
+        """Returns the events whose record is not simply that of a captured span, and those whose span was not open."""
+        row, found, odd = self.records.read(told)
+        self._set(told, row, found)
+        return odd, told[found == Records.STALE]
+
+    def _by_trace(self, odd: Rows) -> tuple[Rows, Rows]:
+        """Returns the events whose span was not open, and those whose span was not captured."""
+        row, found = self.records.search(odd)
+        self._set(odd, row, found)
+        unknown = (row < 0) | (found == Records.TRACE) | (found == Records.SOCKET_TRACE)
+        return odd[found == Records.STALE], odd[unknown]
+
+    def _set(self, events: Rows, row: Rows, found: npt.NDArray[np.int8]) -> None:
+        self.row[events], self.source[events] = row, _SOURCES[found]
+        self.confidence[events] = np.where(row >= 0, _CONFIDENCES[found], 0)
+
+    def _threads(self, exact: Rows) -> tuple[Numbers, Rows]:
+        """Numbers of tids, and per number its thread: as all its exact events say, else -1."""
+        row = self.row[exact]
         named = self.homes.threaded[row]
-        tid, thread = self.tid[told[named]], self.homes.thread[row[named]]
-        lowest, highest = np.full(len(self.tids), np.iinfo(np.int64).max), np.full(len(self.tids), -1, np.int64)
+        tids, thread = self.tid[exact[named]], self.homes.thread[row[named]]
+        numbers = Numbers(tids)
+        tid = numbers.of(tids)
+        lowest, highest = np.full(numbers.size, np.iinfo(np.int64).max), np.full(numbers.size, -1, np.int64)
         np.minimum.at(lowest, tid, thread)
         np.maximum.at(highest, tid, thread)
-        return self.homes.of_pids(self.pids, home), np.where(lowest == highest, highest, -1)
+        return numbers, np.where(lowest == highest, highest, -1)
 
-    def _by_moment(self, part: slice, moments: Moments) -> tuple[Rows, Rows, npt.NDArray[np.int8], Rows]:
-        """For what no record tells; returns events with several candidates: event, row, source and how many."""
+    def _on_thread(self, part: slice, threads: Threads) -> Rows:
+        """For what no record tells; returns the events that are of no known thread, or when it was in no span."""
         # what belongs to a trace that was not captured belongs to none that was
-        left = np.flatnonzero((self.row[part] < 0) & self.records.untold(part)) + part.start
-        found = moments.find(left, self.pid[left], self.tid[left], self.records.silent(left))
-        self.row[left], self.source[left], self.confidence[left] = found.row, found.source, found.confidence
-        self.outside[left] = found.outside
-        event, row, source, count = found.several
-        return left[event], row, source, count
+        left = (self.row[part] < 0) & self.records.untold(part)
+        if not left.any():
+            return np.empty(0, np.int64)
+        tid = self.tids.of(self.tid[part])
+        if (silent := self.records.silent(part)) is not None:
+            # a thread that is known to keep a record, and whose record said that no span was active, was in none
+            self.outside[part] = left & silent & threads.known(tid)
+            left &= ~self.outside[part]
+        row, share = threads.find(part, tid)
+        held = left & (row >= 0)
+        for column, value in ((self.row, row), (self.source, _TIMELINE), (self.confidence, share)):
+            np.copyto(column[part], value, where=held, casting="same_kind")
+        rest: Rows = np.flatnonzero(left & ~held) + part.start
+        return rest
 
-    def _finished(
-        self, several: list[tuple[Rows, Rows, npt.NDArray[np.int8], Rows]], findings: list[Finding]
-    ) -> Joined:
-        exact = int(np.count_nonzero(self.confidence == EXACT))
+    def _by_moment(self, left: Rows, exact: Rows) -> list[Several]:
+        """By connection and process; returns events with several candidates: event, row, source and how many."""
+        pids, home = self._processes(left, exact)
+        moments = Moments(self.events, self.spans, self.homes, home)
+        return self._parts(
+            lambda events: self._candidates(events, pids, moments), (left[part] for part in _slices(len(left)))
+        )
+
+    def _candidates(self, events: Rows, pids: Numbers, moments: Moments) -> Several:
+        found = moments.find(events, pids.of(self.pid[events]))
+        self.row[events], self.source[events], self.confidence[events] = found.row, found.source, found.confidence
+        self.outside[events] = found.outside
+        event, row, source, count = found.several
+        return events[event], row, source, count
+
+    def _processes(self, left: Rows, exact: Rows) -> tuple[Numbers, Rows]:
+        """Numbers of the pids of what is left, and per number its home."""
+        told = Numbers(self.pid[exact])
+        home = _commonest(told.of(self.pid[exact]), self.homes.home[self.row[exact]], told.size)
+        known = np.flatnonzero(home >= 0)
+        learned = dict(zip(told.values(known), home[known].tolist(), strict=True))
+        pids = Numbers(self.pid[left])
+        seen = np.flatnonzero(np.bincount(pids.of(self.pid[left]), minlength=pids.size))
+        found = np.full(pids.size, -1, np.int64)
+        found[seen] = self.homes.of_pids(pids.values(seen), learned)
+        return pids, found
+
+    def _finished(self, exact: int, several: list[Several], findings: list[Finding]) -> Joined:
         inferred = int(np.count_nonzero(self.row != -1)) - exact
-        outside = int(np.count_nonzero(self.outside & (self.row == -1)))
-        event = np.flatnonzero(self.row >= 0)
-        whole = len(event) == len(self.row)
-        row, source, share = (column if whole else column[event] for column in (self.row, self.source, self.confidence))
+        outside = int(np.count_nonzero(self.outside))
+        columns = self.event, self.row, self.source, self.confidence
+        event, row, source, share = columns if (self.row >= 0).all() else (one[self.row >= 0] for one in columns)
         if any(len(one[0]) for one in several):
             more, rows, how, count = (np.concatenate(list(column)) for column in zip(*several, strict=True))
-            event, row = np.concatenate((event, more)), np.concatenate((row, rows))
-            source = np.concatenate((source, how))
+            event, row = np.concatenate((event, more)), np.concatenate((row, rows), dtype=np.int32)
+            source = np.concatenate((source, how), dtype=np.int32)
             share = np.concatenate((share, (Moments.CONFIDENCES[how] / count).astype(np.float32)))
             by = np.argsort(event, kind="stable")  # each part is in order already
             event, row, source, share = event[by], row[by], source[by], share[by]
@@ -146,13 +199,18 @@ def _slices(count: int) -> Iterator[slice]:
         yield slice(start, min(start + PART, count))
 
 
+def _together(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
+    first, second = zip(*parts, strict=True)
+    return np.concatenate(first), np.concatenate(second)
+
+
 def _finding(kind: FindingKind, events: Rows, detail: str) -> Iterator[Finding]:
     if len(events):
         examples = [f"kernel:{event}" for event in events[:_MAX_EXAMPLES].tolist()]
         yield Finding(kind=kind, evidence=examples, detail=f"{len(events)} events: {detail}")
 
 
-def _commonest(code: npt.NDArray[np.int32], value: Rows, size: int) -> Rows:
+def _commonest(code: Rows, value: Rows, size: int) -> Rows:
     """Per code its most frequent value, -1 left out; -1 where there is none."""
     found = np.full(size, -1, np.int64)
     kept = value >= 0
@@ -167,8 +225,12 @@ def _commonest(code: npt.NDArray[np.int32], value: Rows, size: int) -> Rows:
 
 
 def _table(
-    event: Rows, row: npt.NDArray[np.int32], source: npt.NDArray[np.int8], share: npt.NDArray[np.float32], ids: pa.Array
+    event: Rows,
+    row: npt.NDArray[np.int32],
+    source: npt.NDArray[np.int32],
+    share: npt.NDArray[np.float32],
+    ids: pa.Array,
 ) -> pa.Table:
-    span = pa.DictionaryArray.from_arrays(pa.array(row.astype(np.int32, copy=False)), ids.cast(pa.string()))
-    how = pa.DictionaryArray.from_arrays(pa.array(source.astype(np.int32)), pa.array(JOIN_SOURCES, pa.string()))
+    span = pa.DictionaryArray.from_arrays(pa.array(row), ids.cast(pa.string()))
+    how = pa.DictionaryArray.from_arrays(pa.array(source), pa.array(JOIN_SOURCES, pa.string()))
     return pa.table([pa.array(event), span, how, pa.array(share)], schema=JOINED)

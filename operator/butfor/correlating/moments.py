@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from butfor.correlating.homes import Homes
-from butfor.correlating.intervals import Pieces, Starts, members, pieces
+from butfor.correlating.intervals import Holders, Pieces, grouped, members, pieces
 from butfor.correlating.orders import Ordered, Rows
 
 MOST_CANDIDATES = 8
 """One of more than these says nothing."""
-_TIMELINE, _CONNECTION, _WINDOW = 2, 3, 4
+_CONNECTION, _WINDOW = 3, 4
 
 Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int32]
@@ -48,21 +48,40 @@ class _Intervals:
         return cls(rows, group, pieces(group, spans.start[rows], spans.end[rows]))
 
 
+class Threads:
+    """The spans of each thread over time. `thread` is per number of a tid, -1: not known."""
+
+    CONFIDENCE = np.float32(0.9)
+
+    def __init__(self, events: pa.Table, spans: Ordered, homes: Homes, segments: pa.Table, thread: Rows) -> None:
+        self._time = np.asarray(events["time_ns"], dtype=np.int64)
+        row, start, end, group, of_thread = homes.segments(segments)
+        self._holders = Holders(group, start, end)
+        self._row = np.concatenate((np.full(1, -1), row)).astype(np.int32)
+        self._known = thread >= 0
+        self._place = self._holders.places(np.where(self._known, of_thread[thread], -1))
+        crowd = _crowd(spans, homes, group, start, of_thread)
+        self._share = None if crowd is None else np.append(self.CONFIDENCE, self.CONFIDENCE / crowd).astype(np.float32)
+
+    def known(self, tid: Rows) -> Bools:
+        """Whether the thread is known."""
+        return self._known[tid]
+
+    def find(self, part: slice, tid: Rows) -> tuple[Codes, npt.NDArray[np.float32] | np.float32]:
+        """Row of the thread's innermost span at each event of the part, or -1; less sure where several were open."""
+        held = self._holders.find(self._place[tid], self._time[part])
+        return self._row[held], self.CONFIDENCE if self._share is None else self._share[held]
+
+
 class Moments:
-    """Everything that moments are looked up in. `home` and `thread` are per distinct pid and tid, -1: not known."""
+    """Spans by connection and by process over time. `home` is per number of a pid, -1: not known."""
 
     CONFIDENCES = np.array([0, 0, 0.9, 0.8, 0.8], np.float32)
     """By source; candidates share them."""
 
-    def __init__(
-        self, events: pa.Table, spans: Ordered, homes: Homes, segments: pa.Table, home: Rows, thread: Rows
-    ) -> None:
+    def __init__(self, events: pa.Table, spans: Ordered, homes: Homes, home: Rows) -> None:
         self._spans, self._home = spans, home
         self._time = np.asarray(events["time_ns"], dtype=np.int64)
-        self._segment_row, start, self._segment_end, group, of_thread = homes.segments(segments)
-        self._starts = Starts(group, start)
-        self._thread = np.where(thread >= 0, of_thread[thread], -1)
-        self._crowd = _crowd(spans, homes, group, start, of_thread)
         roots = np.flatnonzero(homes.local_root & (spans.end > spans.start))
         self._roots = _Intervals.of(spans, roots, homes.home[roots])
         remote = events["remote"].combine_chunks()
@@ -70,42 +89,26 @@ class Moments:
         self._remote = np.asarray(remote.indices)
         self._clients = _Intervals.of(spans, rows, peers)
 
-    def find(self, events: Rows, pid: Codes, tid: Codes, silent: Bools) -> Found:
-        """The spans of `events`; `silent`: the thread's record said that it was in none."""
-        home, thread = self._home[pid], self._thread[tid]
-        count = len(events)
+    def find(self, events: Rows, pid: Rows) -> Found:
+        """The spans of `events`, which neither a record nor a thread tells."""
+        home, time, count = self._home[pid], self._time[events], len(events)
         found = Found(np.full(count, -1, np.int64), np.zeros(count, np.int8), np.zeros(count, np.float32),
                       np.zeros(count, dtype=bool), _nothing())  # fmt: skip
-        # a thread that is known to keep a record, and whose record said that no span was active, was in none
-        found.outside = silent & (thread >= 0)
-        left = np.flatnonzero(~found.outside)
-        left = left[~self._on_thread(found, left, thread[left], self._time[events[left]])]
+        left = np.arange(count, dtype=np.int64)
         parts = [_nothing()]
-        if len(left) and len(self._clients.rows):
-            of = self._connection(events[left], home[left])
-            _, more = self._shared(found, left, of, self._time[events[left]], self._clients, _CONNECTION)
+        if len(self._clients.rows):
+            of = self._connection(events, home)
+            _, more = self._shared(found, left, of, time, self._clients, _CONNECTION)
             parts.append(more)
-            left = left[found.row[left] == -1]
+            left = np.flatnonzero(found.row == -1)
         if len(left):
-            open_here, more = self._shared(found, left, home[left], self._time[events[left]], self._roots, _WINDOW)
+            open_here, more = self._shared(found, left, home[left], time[left], self._roots, _WINDOW)
             parts.append(more)
             found.outside[left] = (open_here == 0) & (home[left] >= 0)
         event, row, source, many = (np.concatenate(list(column)) for column in zip(*parts, strict=True))
         by = np.argsort(event, kind="stable")
         found.several = event[by], row[by], source[by], many[by]
         return found
-
-    def _on_thread(self, found: Found, at: Rows, thread: Rows, time: Rows) -> Bools:
-        """The innermost span of the thread; less sure where several requests were open on it."""
-        segment = self._starts.last(thread, time)
-        known = segment >= 0
-        safe = np.where(known, segment, 0)
-        held = known & (time < self._segment_end[safe]) if len(self._segment_end) else known
-        events, segments = at[held], segment[held]
-        found.row[events], found.source[events] = self._segment_row[segments], _TIMELINE
-        share = self.CONFIDENCES[_TIMELINE]
-        found.confidence[events] = share if self._crowd is None else share / self._crowd[segments]
-        return held
 
     def _connection(self, events: Rows, home: Rows) -> Rows:
         """The group of each event's process and peer among the clients', -1 where there is none."""
@@ -143,7 +146,7 @@ def _crowd(spans: Ordered, homes: Homes, group: Rows, start: Rows, of_thread: Ro
     """How many requests were open on its thread when each segment began; None where it is never more than one."""
     roots = np.flatnonzero(homes.local_root & homes.threaded & (spans.end > spans.start))
     thread = of_thread[homes.thread[roots]]
-    by = np.lexsort((spans.start[roots], thread))
+    by = grouped(thread, spans.start[roots])
     roots, thread = roots[by], thread[by]
     overlap = (thread[1:] == thread[:-1]) & (spans.start[roots[1:]] < spans.end[roots[:-1]])
     if not overlap.any():  # of intervals in order, any two that overlap have neighbours that do
