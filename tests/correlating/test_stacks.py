@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from telemetries import BASE, MS, ROOT, server, telemetry
 
+from butfor.correlating import correlate
 from butfor.correlating.frames import Sources, decoded, innermost
 from butfor.correlating.templates import common, fits, template
 from butfor.correlating.tracebacks import MAX_FRAMES, parse
@@ -240,3 +243,22 @@ def test_a_mark_stands_for_anything(parts: list[str], fillings: list[str]) -> No
 )
 def test_other_words_do_not_fit(wanted: str, said: str) -> None:
     assert not fits(wanted, said)
+
+
+def ran(text: str, at: float = 1) -> dict:
+    attributes = [("butfor.frames", text)]
+    return {"time_ns": BASE + int(at * MS), "name": "butfor.functions", "attributes": attributes}
+
+
+def test_functions_that_ran_are_those_of_the_repository_in_their_order():
+    frames = [[f"{ROOT}/shop/app.py", 3, "cart"], ["/usr/lib/python3.11/json/__init__.py", 1, "dumps"]]
+    frames += [[f"{ROOT}/shop/price.py", 9, "Price.of"], [f"{ROOT}/shop/app.py", 3, "cart"]]
+    found = correlate(telemetry([server("a", 0, 5, events=[ran(json.dumps(frames))])])).requests[0].functions
+    assert [(one.file, one.line, one.function) for one in found] == [
+        ("shop/app.py", 3, "cart"), ("shop/price.py", 9, "Price.of"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, [2], [null, 3]]", "[" * 5000, '[["a.py", "x"]]'])
+def test_functions_that_make_no_sense_are_none(text):
+    assert correlate(telemetry([server("a", 0, 5, events=[ran(text)])])).requests[0].functions == []

@@ -19,6 +19,10 @@ thread_number = get_ident
 current: ContextVar[Exchange | None] = ContextVar("butfor_exchange", default=None)
 
 
+follow: Callable[[Exchange], bool] | None = None
+"""Looks at what runs in this thread too; set where functions are watched."""
+
+
 def parse(traceparent: str) -> tuple[str, str] | None:
     """Trace and parent span id of a W3C `traceparent`, or None if it is not valid."""
     parts = traceparent.strip().lower().split("-")
@@ -59,9 +63,12 @@ def carried(exchange: Exchange, function: Callable[..., Any], /, *arguments: Any
     token, shown = current.set(exchange), publishing.show_if_none(exchange.ids)
     number = thread_number()
     exchange.threads.add(number)
+    followed = follow is not None and follow(exchange)
     try:
         return function(*arguments, **named)
     finally:
+        if followed:
+            sys.setprofile(None)
         exchange.threads.discard(number)
         current.reset(token)
         publishing.restore(shown)

@@ -27,14 +27,15 @@ class Exchange:
     `server_answers`: the server itself answers 500 when the application raises before it answered.
     `find_route`: asked at the end for the route's template. `trace`: ids that another tracer gave this request,
     `foreign`: the client span that it began last. `statements`: what databases were asked.
+    `functions`: code objects that ran, None where nobody looked; `called`: calls that were looked at.
     """
 
     __slots__ = (
-        "answer", "answer_headers", "connection", "done_ns", "ended", "endless", "escaped", "exceptions", "find_route",
-        "finished", "foreign", "gone", "loop", "method", "more_exceptions", "parent_id", "path", "peer", "port",
-        "prefix", "query", "raised", "raises", "request", "request_headers", "route", "sampled", "samples", "scheme",
-        "server_answers", "span_id", "start_ns", "started", "statements", "status", "task", "thread", "threads",
-        "trace", "trace_id", "version",
+        "answer", "answer_headers", "called", "connection", "done_ns", "ended", "endless", "escaped", "exceptions",
+        "find_route", "finished", "foreign", "functions", "gone", "loop", "method", "more_exceptions", "parent_id",
+        "path", "peer", "port", "prefix", "query", "raised", "raises", "request", "request_headers", "route",
+        "sampled", "samples", "scheme", "server_answers", "span_id", "start_ns", "started", "statements", "status",
+        "task", "thread", "threads", "trace", "trace_id", "version",
     )  # fmt: skip
 
     def __init__(self, spool: Spool, method: str, target: str, headers: Headers, **facts: Any) -> None:
@@ -75,6 +76,8 @@ class Exchange:
         self.trace: tuple[str, str] | None = None
         self.foreign: Any = None
         self.statements: Statements | None = None
+        self.functions: dict[int, Any] | None = None
+        self.called = 0
 
     @property
     def ids(self) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, Callable
 
 from butfor_inject import failures
 from butfor_inject.boundaries import attempt
@@ -59,18 +59,36 @@ def _guarded(code: Any, offset: int, error: BaseException) -> None:
     attempt("raise", _on_raise, code, offset, error)
 
 
+tool: int | None = None
+"""Our tool id of `sys.monitoring`, where there is one."""
+
+
 def watch_raises() -> bool:
     """Listen to raise events; False where the interpreter has none or every tool id is taken."""
+    global tool  # noqa: PLW0603 - one per process
     monitoring = getattr(sys, "monitoring", None)
     if monitoring is None:
         return False
-    for tool in (4, 3):
-        if monitoring.get_tool(tool) is None:
-            monitoring.use_tool_id(tool, "butfor")
-            monitoring.register_callback(tool, monitoring.events.RAISE, _guarded)
-            monitoring.set_events(tool, monitoring.events.RAISE)
+    for free in (4, 3):
+        if monitoring.get_tool(free) is None:
+            tool = free
+            monitoring.use_tool_id(free, "butfor")
+            monitoring.register_callback(free, monitoring.events.RAISE, _guarded)
+            monitoring.set_events(free, monitoring.events.RAISE)
             return True
     return False
+
+
+def watch_calls(callback: Callable[[Any, int], Any] | None) -> bool:
+    """Listen to the starts of functions, too, or (None) no more; True where events can be had."""
+    monitoring = getattr(sys, "monitoring", None)
+    if monitoring is None or tool is None:
+        return False
+    events = monitoring.events
+    if callback is not None:
+        monitoring.register_callback(tool, events.PY_START, callback)
+    monitoring.set_events(tool, events.RAISE if callback is None else events.RAISE | events.PY_START)
+    return True
 
 
 def conclude(exchange: Exchange) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from _thread import allocate_lock
 from typing import Any
 
-from butfor_inject import publishing, raising, records, tracers
+from butfor_inject import contexts, publishing, raising, records, tracers
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import current
 from butfor_inject.exchanges import Exchange, Headers
+from butfor_inject.functions import Watcher
 from butfor_inject.processes import ProcessNotes
 from butfor_inject.sampling import Sampler
 from butfor_inject.settings import Settings
@@ -23,6 +24,9 @@ class Recorder:
         self.spool = Spool(settings)
         self.process = ProcessNotes(self.spool)
         self.sampler = Sampler(self._flush)
+        self.watcher = Watcher(settings.roots) if settings.functions else None
+        if self.watcher is not None:
+            contexts.follow = self.watcher.follow
 
     def begin(self, method: str, target: str, headers: Headers, **facts: Any) -> Exchange | None:
         """Open a server span; None if we failed to."""
@@ -35,6 +39,8 @@ class Recorder:
             self.spool.span(records.server_span(exchange, finished=False), kind="open")
         self.sampler.watch(exchange)
         self.process.served()
+        if self.watcher is not None:
+            attempt("functions", self.watcher.begin, exchange)
         return exchange
 
     def _flush(self, exchange: Exchange) -> None:
@@ -56,6 +62,8 @@ class Recorder:
             attempt("end", self._end, exchange)
 
     def _end(self, exchange: Exchange) -> None:
+        if self.watcher is not None:
+            attempt("functions", self.watcher.end, exchange)
         self.sampler.leave(exchange)
         if exchange.find_route is not None and exchange.route is None:
             exchange.route = attempt("route", exchange.find_route)
@@ -81,6 +89,8 @@ class Recorder:
         """Start afresh in a forked child: the parent's requests are the parent's."""
         attempt("fork", self.spool.reset)
         attempt("fork", self.sampler.forked)
+        if self.watcher is not None:
+            attempt("fork", self.watcher.forked)
         attempt("fork", self.process.forked)
         current.set(None)
         publishing.restore(None)

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from butfor_inject import failures
+from butfor_inject import failures, functions
 from butfor_inject.bodies import Body
 from butfor_inject.exchanges import Exchange, Headers
 from butfor_inject.texts import attributes, listed, members, pairs
@@ -45,7 +45,8 @@ def server_span(exchange: Exchange, *, finished: bool) -> dict[str, Any]:
 
 def evidence_span(exchange: Exchange) -> dict[str, Any] | None:
     """Beneath a server span that another tracer writes: what only we saw. None when there is nothing."""
-    if not (exchange.exceptions or exchange.samples or exchange.ended or _statements_left_out(exchange)):
+    seen = exchange.exceptions or exchange.samples or exchange.functions
+    if not (seen or exchange.ended or _statements_left_out(exchange)):
         return None
     span = server_span(exchange, finished=True)
     trace_id, parent_id = exchange.ids
@@ -101,7 +102,7 @@ def _why(exchange: Exchange) -> str:
 
 
 def span_events(exchange: Exchange) -> list[str]:
-    """Exceptions in the order they were seen, then the sampled stacks."""
+    """Exceptions in the order they were seen, then the sampled stacks, then the functions that ran."""
     events = []
     for described in list(exchange.exceptions.values()):
         values = {key: value for key, value in described.items() if key != "time_ns"}
@@ -110,6 +111,9 @@ def span_events(exchange: Exchange) -> list[str]:
         frames = json.dumps([failures.place(code, line) for code, line in stack if not failures.ours(code)])
         values = {"butfor.frames": frames, "butfor.count": count}
         events.append(_event("butfor.stack_sample", time.time_ns(), values))
+    if exchange.functions:
+        ran = functions.named(list(exchange.functions.values()))
+        events.append(_event("butfor.functions", time.time_ns(), {"butfor.frames": json.dumps(ran)}))
     return events
 
 

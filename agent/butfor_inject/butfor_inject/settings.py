@@ -11,7 +11,7 @@ DEFAULT_LIMIT = 33_554_432
 class Settings:
     """The `BUTFOR_*` variables of this process. `payload_limit` is bytes per body."""
 
-    __slots__ = ("context", "payload_limit", "revision", "roots", "service", "spool")
+    __slots__ = ("context", "functions", "payload_limit", "revision", "roots", "service", "spool")
 
     def __init__(self, spool: str, variables: Mapping[str, str]) -> None:
         self.spool = os.path.abspath(spool)
@@ -19,6 +19,7 @@ class Settings:
         self.roots = [r for r in variables.get("BUTFOR_SOURCE_ROOT", "").split(os.pathsep) if r]
         self.revision = variables.get("BUTFOR_REVISION", "")
         self.context = variables.get("BUTFOR_CONTEXT", "")
+        self.functions = variables.get("BUTFOR_FUNCTIONS", "") == "1"
         self.payload_limit = _positive(variables.get("BUTFOR_PAYLOAD_LIMIT", ""), DEFAULT_LIMIT)
 
 

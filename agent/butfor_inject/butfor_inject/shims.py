@@ -132,11 +132,13 @@ def environment(
     source_roots: Iterable[Path] = (),
     revision: str = "",
     payload_limit: int | None = None,
+    functions: bool = False,
 ) -> dict[str, str]:
     """The variables to set for a process to be captured.
 
     `site` is this package's `site` folder as the process sees it, `shims` the folder that `make_shims` filled; `path`
     and `pythonpath` are what the process would have had as PATH and PYTHONPATH. Without `shims` PATH is not set.
+    `functions`: the functions that run for the first requests are recorded.
     """
     values = {
         "BUTFOR_SPOOL": str(spool),
@@ -145,6 +147,7 @@ def environment(
         "BUTFOR_SOURCE_ROOT": os.pathsep.join(str(root) for root in source_roots),
         "BUTFOR_REVISION": revision,
         "BUTFOR_PAYLOAD_LIMIT": "" if payload_limit is None else str(payload_limit),
+        "BUTFOR_FUNCTIONS": "1" if functions else "",
         "PYTHONPATH": os.pathsep.join(part for part in (str(site), pythonpath) if part),
         "PATH": "" if shims is None else os.pathsep.join([str(shims), path]),
     }

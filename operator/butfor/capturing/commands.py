@@ -162,6 +162,7 @@ def environment(
         pythonpath=base.get("PYTHONPATH", ""),
         source_roots=roots,
         revision=revision,
+        functions=True,
     )
     exporter = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": otlp,

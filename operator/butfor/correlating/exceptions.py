@@ -169,3 +169,12 @@ def samples(spans: Ordered, sources: Sources) -> dict[int, list[StackSample]]:
             weight = max(1, int(count)) if count.isdecimal() and len(count) < 10 else 1
             found[row].append(StackSample(span=spans.id(row), frames=frames, count=weight))
     return {row: sorted(several, key=lambda one: -one.count) for row, several in found.items()}
+
+
+def functions(spans: Ordered, sources: Sources) -> dict[int, list[Frame]]:
+    """Per span row the repository's functions that ran, each at its first line, in the order in which they began."""
+    found: defaultdict[int, list[Frame]] = defaultdict(list)
+    for row, _, attributes in _events(spans.table, "butfor.functions"):
+        ran = sources.frames(decoded(attributes.get("butfor.frames")))
+        found[row] += [frame for frame in ran if frame.in_repository]
+    return dict(found)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from butfor.correlating.attributes import first_of
-from butfor.correlating.exceptions import Occurrence, deduplicated, occurrences, samples
+from butfor.correlating.exceptions import Occurrence, deduplicated, functions, occurrences, samples
 from butfor.correlating.frames import Sources
 from butfor.correlating.orders import Ordered, Rows
 from butfor.evidence import names
@@ -145,6 +145,7 @@ class _Reader:
         services = np.asarray(self._service.dictionary_encode().indices, dtype=np.int64)
         self.raised = self._by_head(occurrences(spans, telemetry.logs, sources), owner, services)
         self.sampled = self._by_head(samples(spans, sources), owner, services)
+        self.ran = self._by_head(functions(spans, sources), owner, services)
 
     def complete(self, outside: dict[int, list[Occurrence]], owner: Rows) -> None:
         """Give requests without any exception those that were seen from outside."""
@@ -187,6 +188,7 @@ class _Reader:
             route=self._route(head, payload), target=self._target(head, payload), status=status, ended=ended,
             duration_s=self._duration(head, payload), start_ns=int(self.spans.start[head]), failed=False,
             exceptions=self._exceptions(head, ended), samples=self._samples(head), payload=index,
+            functions=list(dict.fromkeys(self.ran.get(head, []))),
         )  # fmt: skip
 
     def _first(self, head: int, name: str) -> str | None:

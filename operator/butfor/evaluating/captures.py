@@ -40,7 +40,7 @@ def capture_incident(
         services = [_planned(service, histories, bench, folder, watch) for service in incident.services]
         plan = Plan(
             services=services, requests=planned_load(incident, folder), concurrency=incident.load.concurrency,
-            repeat=incident.load.repeat, seed=SEED, case=case, deadline_s=900, collect=True,
+            repeat=incident.load.repeat, seed=SEED, case=case, deadline_s=900, collect=True, functions=True,
         )  # fmt: skip
         watch(f"{', '.join(one.name for one in services)}: started, and sent the load")
         observation = play(plan, sandbox=bench.sandbox, folder=folder / "play", kernel=bench.kernel)

@@ -94,6 +94,8 @@ class Plan(Frozen):
     """How long services may take to end by themselves; more where they write telemetry of their own at exit."""
     collect: bool = False
     """Services find OTEL_EXPORTER_OTLP_ENDPOINT of a collector; what it took is in the spool as `otlp-*.frames`."""
+    functions: bool = False
+    """Injected code records the functions that run for the first requests."""
 
 
 class AnswerRecord(Frozen):

@@ -77,6 +77,8 @@ class RequestSeen(Frozen):
     samples: list[StackSample] = []
     payload: int | None = None
     """Index into `Telemetry.payloads`; None where no payload was captured."""
+    functions: list[Frame] = []
+    """Functions of the repository that ran for it, at their first lines; [] where nobody looked."""
 
 
 @dataclass(frozen=True)

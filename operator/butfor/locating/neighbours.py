@@ -16,6 +16,7 @@ from butfor.evidence.predicates import FailurePredicate
 from butfor.locating.flows import Flow
 from butfor.locating.places import Place, Scene
 from butfor.locating.routes import handlers
+from butfor.locating.running import UNSEEN, Running
 from butfor.locating.sources import MODULE
 from butfor.locating.trees import Key, Tree
 
@@ -48,7 +49,7 @@ class Relation:
 class Neighbours:
     """The relations of regions; `of` answers for any region, by its file where nothing else is known."""
 
-    def __init__(self, scene: Scene, flow: Flow, tree: Tree) -> None:
+    def __init__(self, scene: Scene, flow: Flow, tree: Tree, running: Running | None = None) -> None:
         self._tree = tree
         self.relations: dict[Key, Relation] = {}
         self._files: dict[str, Relation] = {}
@@ -62,6 +63,8 @@ class Neighbours:
             self._named(message)
         if not scene.stacks and scene.predicate:
             self._routed(scene.predicate, scene.healthy_routes)
+        if running is not None and not {"stack", "sample"} & {stack.origin for stack in scene.stacks}:
+            self._ran(running)
 
     def of(self, key: Key) -> Relation:
         """The relation of a region; a region of a file on the stack is near for that alone."""
@@ -149,6 +152,15 @@ class Neighbours:
                     makes = word in region.calls
                     why = f"{'calls' if makes else 'refers to'} {word}"
                     self._note(user, share * (MAKES if makes else REFERS), why, place.evidence)
+
+    def _ran(self, running: Running) -> None:
+        """What ran is near; a function that did not run, though it was looked for, is near no more than half."""
+        for key, known in self.relations.items():
+            region = self._tree.source(key[0]).by_name.get(key[1])
+            if running.near and region is not None and region.is_function and key not in running.near:
+                self.relations[key] = replace(known, weight=known.weight * UNSEEN)
+        for key, near in running.near.items():
+            self._note(key, near.weight, near.why, running.evidence)
 
     def _routed(self, predicate: FailurePredicate, healthy: list[tuple[str, str]]) -> None:
         """Handlers of the failing route, and what they call; what healthy requests pass too counts less."""

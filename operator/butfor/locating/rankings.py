@@ -30,6 +30,7 @@ from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Origin, Scene, survey
 from butfor.locating.protections import Protections
 from butfor.locating.reaching import Reach
+from butfor.locating.running import observe
 from butfor.locating.terms import Setting, terms_of
 from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Commit, Repository
@@ -110,7 +111,8 @@ def _setting(
     flow = Flow() if "graph" in without and "traces" in without else trace_back(scene, tree, tree.telling)
     protections = Protections(scene.types, endless=_endless(scene))
     return Setting(
-        history=history, tree=tree, scene=scene, flow=flow, neighbours=Neighbours(scene, flow, tree),
+        history=history, tree=tree, scene=scene, flow=flow,
+        neighbours=Neighbours(scene, flow, tree, observe(timelines, tree) if traces else None),
         introductions=Introductions(history, tree, repository, *ends), protections=protections,
         absences=Absences(scene, tree.telling),
         clues=gather(

@@ -174,7 +174,8 @@ class Play:
         if not (service.plan.get("inject") and self.plan.get("inject")):
             return variables
         try:
-            return inject(Path(self.plan["inject"]), service, self.out, variables)
+            functions = bool(self.plan.get("functions"))
+            return inject(Path(self.plan["inject"]), service, self.out, variables, functions=functions)
         except (ImportError, AttributeError, TypeError, OSError) as error:
             self.seen["notes"].append(f"{service.name} runs without injection: {error}")
             return variables
@@ -217,7 +218,9 @@ def load(name: str) -> Any:
     return sys.modules[package]
 
 
-def inject(package: Path, service: services.Service, out: Path, variables: dict[str, str]) -> dict[str, str]:
+def inject(
+    package: Path, service: services.Service, out: Path, variables: dict[str, str], *, functions: bool
+) -> dict[str, str]:
     """Variables that make the service's interpreter record itself: shims first on PATH, our folder on PYTHONPATH."""
     sys.path.insert(0, str(package.parent))
     try:
@@ -229,7 +232,7 @@ def inject(package: Path, service: services.Service, out: Path, variables: dict[
     added: dict[str, str] = shims.environment(
         package / "site", out / "spool", service.name, shims=folder, path=variables["PATH"],
         pythonpath=variables.get("PYTHONPATH", ""), source_roots=[service.worktree],
-        revision=str(service.plan.get("revision") or ""),
+        revision=str(service.plan.get("revision") or ""), functions=functions,
     )  # fmt: skip
     if context := service.plan.get("context"):
         added["BUTFOR_CONTEXT"] = str(context)

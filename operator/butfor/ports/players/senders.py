@@ -127,7 +127,7 @@ def traced(headers: list[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
 
 
 def wait_ready(
-    port: int, ready: Json, deadline: float, check_alive: Callable[[], None], poll_s: float = 0.02
+    port: int, ready: Json, deadline: float, check_alive: Callable[[], None], poll_s: float = 0.005
 ) -> tuple[str, list[str]]:
     """Poll the ready request until it is answered as expected or `deadline` (monotonic seconds) passes.
 

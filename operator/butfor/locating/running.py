@@ -1,0 +1,92 @@
+"""What ran: which functions failing requests passed, and where their way and that of healthy ones part.
+
+For failures that no stack shows. A function that ran is near the failure, the nearer the closer before or after the
+place where the failing requests' way first leaves that of healthy ones: what runs long after is a consequence.
+Functions are in the order of their first calls, so the place is where the first one runs that no healthy request runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from butfor.evidence.predicates import Frame
+from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.locating.trees import Key, Tree
+
+PASSED = 0.1
+"""That a function ran says little by itself: most of what runs does so for every request."""
+BEFORE, AFTER, FADE = 0.9, 0.3, 0.8
+"""Of the last function before the parting and the first one after it; what is left per function in between."""
+ELSEWHERE = 0.5
+"""What a parting counts where only requests of other routes can be compared with: their handlers differ anyway."""
+UNSEEN = 0.6
+"""What is left of a guess about a function that did not run while the failing requests were looked at."""
+MOST_CITED = 2
+
+
+@dataclass(frozen=True)
+class Near:
+    """How near a function is to the failure by what ran, and why."""
+
+    weight: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Running:
+    """Functions that ran for failing requests, by region; empty where nobody looked. `evidence` cites the requests."""
+
+    near: dict[Key, Near] = field(default_factory=dict)
+    evidence: tuple[str, ...] = ()
+
+
+def observe(timelines: Timelines, tree: Tree) -> Running:
+    """Compare with healthy requests of the failing route, or, where none was looked at, with all of the service."""
+    failing = _looked_at(timelines, timelines.failing)
+    if not failing:
+        return Running()
+    service, routes = failing[0].service, {(one.method, one.route) for one in failing}
+    every = [one for one in _looked_at(timelines, timelines.healthy) if one.service == service]
+    alike = [one for one in every if (one.method, one.route) in routes]
+    healthy = {key for one in alike or every for key in _keys(one, tree)}
+    strength = 1.0 if alike else ELSEWHERE if every else 0.0
+    found: dict[Key, Near] = {}
+    for one in failing:
+        for key, near in _placed(_keys(one, tree), healthy, strength, tree):
+            if key not in found or found[key].weight < near.weight:
+                found[key] = near
+    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]))
+
+
+def _placed(order: Sequence[Key], healthy: set[Key], strength: float, tree: Tree) -> Iterator[tuple[Key, Near]]:
+    """Every function of one failing request by its distance from the parting."""
+    parting = next((index for index, key in enumerate(order) if key not in healthy), None)
+    for index, key in enumerate(order):
+        if parting is None or not strength:
+            yield key, Near(PASSED, "ran for failing requests")
+            continue
+        first, distance = tree.dotted(order[parting]), parting - 1 - index
+        whole, steps = (BEFORE, distance) if distance >= 0 else (AFTER, -1 - distance)
+        where = f"before {first}, which" if distance >= 0 else f"after {first} began, which" if steps else "which"
+        weight = max(PASSED, strength * whole * FADE**steps)
+        yield key, Near(weight, f"ran {where} healthy requests do not run")
+
+
+def _looked_at(timelines: Timelines, indices: list[int]) -> list[RequestSeen]:
+    requests = (timelines.requests[index] for index in indices if index < len(timelines.requests))
+    return [one for one in requests if one.functions]
+
+
+def _keys(request: RequestSeen, tree: Tree) -> list[Key]:
+    """The regions of a request's functions, in the order of their first calls."""
+    return list(dict.fromkeys(key for frame in request.functions if (key := _key(frame, tree))))
+
+
+def _key(frame: Frame, tree: Tree) -> Key | None:
+    """The region of a function: by its name, else by its first line, which may be a decorator's."""
+    name = frame.function.replace(".<locals>", "")
+    if name in tree.source(frame.file).by_name:
+        return frame.file, name
+    found = tree.locate(frame.file, frame.line)
+    return found[0] if found and found[1].is_function else None

@@ -1,0 +1,94 @@
+"""What ran for failing and healthy requests, where no stack shows the failure."""
+
+from dataclasses import replace
+
+import pytest
+
+from butfor.evidence.graphs import CausalGraph, Slice
+from butfor.locating.blocks import Parser
+from butfor.locating.rankings import locate
+from butfor.locating.running import BEFORE, PASSED, observe
+from butfor.locating.trees import Tree
+
+from .conftest import frame, line_of, timelines
+
+APP = """def serve(request):
+    user = parse(request)
+    if allowed(user):
+        return show(user)
+    return refuse(user)
+
+
+def parse(request):
+    return request.partition(":")[2]
+
+
+def allowed(user):
+    return user in ("ann", "bob")
+
+
+def show(user):
+    return "hello " + user
+
+
+def refuse(user):
+    return "no " + user
+
+
+def unused(user):
+    return user
+"""
+ORDER = ["serve", "parse", "allowed"]
+
+
+def seen(failing, healthy, healthy_target="/item"):
+    lines = timelines(healthy=(healthy_target,))
+    lists = [failing, healthy]
+    requests = [
+        one.model_copy(update={"functions": [frame("app.py", line_of(APP, f"def {n}("), n) for n in names]})
+        for one, names in zip(lines.requests, lists, strict=True)
+    ]
+    return replace(lines, requests=requests)
+
+
+@pytest.fixture
+def tree(builder, opened):
+    return Tree(opened, builder.commit("app", app_py=APP), ["app.py"], ".", Parser())
+
+
+def test_the_place_where_ways_part_is_nearest(tree):
+    near = observe(seen([*ORDER, "refuse"], [*ORDER, "show"]), tree).near
+    weights = {key[1]: one.weight for key, one in near.items()}
+    assert weights["allowed"] == BEFORE
+    assert weights["allowed"] > weights["parse"] > weights["serve"]
+    assert weights["allowed"] > weights["refuse"] > PASSED
+    assert "show" not in weights
+    assert "before app.refuse" in near[("app.py", "allowed")].why
+
+
+def test_without_a_parting_all_that_ran_is_alike(tree):
+    near = observe(seen(ORDER, [*ORDER, "show"]), tree).near
+    assert {one.weight for one in near.values()} == {PASSED}
+
+
+def test_requests_of_other_routes_say_less(tree):
+    alike = observe(seen([*ORDER, "refuse"], [*ORDER, "show"]), tree).near
+    others = observe(seen([*ORDER, "refuse"], [*ORDER, "show"], "/other"), tree).near
+    assert others[("app.py", "allowed")].weight < alike[("app.py", "allowed")].weight
+
+
+def test_nothing_is_known_where_nobody_looked(tree):
+    assert observe(seen([], [*ORDER, "show"]), tree).near == {}
+
+
+def test_a_changed_function_that_ran_before_the_parting_beats_one_that_did_not_run(builder, opened):
+    good = builder.commit("first", app_py=APP)
+    culprit = builder.commit("narrow", app_py=APP.replace('("ann", "bob")', '("bob",)'))
+    now = APP.replace('("ann", "bob")', '("bob",)').replace("    return user\n", "    return user + user\n")
+    bad = builder.commit("unrelated", app_py=now)
+    lines = seen([*ORDER, "refuse"], [*ORDER, "show"])
+    ranking = locate(CausalGraph(), Slice(), lines, opened, good, bad)
+    assert ranking.suspects[0].commit == culprit
+    assert any("functions:t/s" in feature.evidence for feature in ranking.suspects[0].features)
+    without = locate(CausalGraph(), Slice(), lines, opened, good, bad, without=frozenset({"traces"}))
+    assert not any("functions:t/s" in feature.evidence for one in without.suspects for feature in one.features)
