@@ -92,6 +92,17 @@ def test_a_thread_whose_record_said_that_no_span_was_active_was_in_none():
     assert found.join.outside == 1
 
 
+@pytest.mark.parametrize("silent", [{"miss": "null"}, {"join": "socket", "miss": "", "kind": "retransmit"}])
+def test_where_records_tell_spans_a_record_that_tells_none_is_believed(silent):
+    spans = [server("t", 0, 100)]
+    told = event(5, trace="t", name="s", tid=7)
+    rows, found = joined(spans, [told, event(50, tid=8, **silent), event(50, tid=8, miss="no_slot")])
+    assert [(row[0], row[2]) for row in rows] == [(0, "thread"), (2, "window")]
+    assert (found.join.exact, found.join.inferred, found.join.outside) == (1, 1, 1)
+    rows, _ = joined(spans, [event(50, pid=100, tid=8, **silent)])
+    assert [row[2] for row in rows] == ["window"]  # nothing says that this process keeps any
+
+
 def test_without_anything_else_the_open_requests_of_the_process_share():
     spans = [server("t", 0, 100), server("u", 40, 100, name="r"), span("t", "inner", 10, 90, "s")]
     rows, found = joined(spans, [event(20), event(50), event(200)])

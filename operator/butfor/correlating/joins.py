@@ -87,6 +87,7 @@ class _Join:
         self.tids, thread = self._threads(exact)
         threads = Threads(self.events, self.spans, self.homes, self.segments, thread)
         left = np.concatenate(self._parts(lambda part: self._on_thread(part, threads), _slices(len(self.row))))
+        left = self._believed(left, exact)
         return self._finished(len(exact), self._by_moment(left, exact) if len(left) else [], findings)
 
     def _parts(self, work: Callable[[S], T], parts: Iterable[S]) -> list[T]:
@@ -149,6 +150,17 @@ class _Join:
             np.copyto(column[part], value, where=held, casting="same_kind")
         rest: Rows = np.flatnonzero(left & ~held) + part.start
         return rest
+
+    def _believed(self, left: Rows, exact: Rows) -> Rows:
+        """Without those whose record told of no span, in processes whose records told of spans at other times."""
+        silent = np.flatnonzero(self.records.empty(left))
+        if not len(silent) or not len(exact):
+            return left
+        pids = Numbers(self.pid[exact])
+        keeps = np.bincount(pids.of(self.pid[exact]), minlength=pids.size) > 0
+        silent = silent[keeps[pids.of(self.pid[left[silent]])]]
+        self.outside[left[silent]] = True
+        return np.delete(left, silent)
 
     def _by_moment(self, left: Rows, exact: Rows) -> list[Several]:
         """By connection and process; returns events with several candidates: event, row, source and how many."""

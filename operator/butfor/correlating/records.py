@@ -114,6 +114,12 @@ class Records:
         """Events whose thread's record said that no span was active; None where no record ever said so."""
         return self._miss.codes[part] == self._null if self._null >= 0 else None
 
+    def empty(self, events: Rows) -> Bools:
+        """Events, of those that no record tells, whose thread's or socket's record was read and names no span."""
+        of_socket = self._join.codes[events] == self._join.code("socket")
+        found: Bools = of_socket | (self._miss.codes[events] == self._null)
+        return found
+
 
 class _Texts:
     """A column of repeating texts: codes and the distinct ones."""

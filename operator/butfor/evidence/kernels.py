@@ -99,7 +99,8 @@ class JoinSummary(Frozen):
     """The kernel's events by how they were joined to spans.
 
     `exact`: the thread's record said it. `inferred`: with less than certainty. `outside`: no span was open in the
-    process. `unattributed`: spans were open, and which of them it was cannot be said.
+    process, or the record of the thread or socket said that it was in none. `unattributed`: spans were open, and which
+    of them it was cannot be said.
     """
 
     exact: int = 0
