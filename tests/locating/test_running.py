@@ -77,6 +77,14 @@ def test_requests_of_other_routes_say_less(tree):
     assert others[("app.py", "allowed")].weight < alike[("app.py", "allowed")].weight
 
 
+def test_of_a_request_without_an_end_the_last_functions_are_near(tree):
+    lines = seen(ORDER, [*ORDER, "show"])
+    lines.requests[0] = lines.requests[0].model_copy(update={"ended": "timeout"})
+    weights = {key[1]: one.weight for key, one in observe(lines, tree).near.items()}
+    assert weights["allowed"] == BEFORE
+    assert weights["allowed"] > weights["parse"] > weights["serve"] > PASSED
+
+
 def test_nothing_is_known_where_nobody_looked(tree):
     assert observe(seen([], [*ORDER, "show"]), tree).near == {}
 

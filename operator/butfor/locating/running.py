@@ -53,7 +53,9 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
     strength = 1.0 if alike else ELSEWHERE if every else 0.0
     found: dict[Key, Near] = {}
     for one in failing:
-        for key, near in _placed(_keys(one, tree), healthy, strength, tree):
+        order = _keys(one, tree)
+        stopped = _stopping(order) if one.ended == "timeout" else ()
+        for key, near in [*_placed(order, healthy, strength, tree), *stopped]:
             if key not in found or found[key].weight < near.weight:
                 found[key] = near
     return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]))
@@ -71,6 +73,13 @@ def _placed(order: Sequence[Key], healthy: set[Key], strength: float, tree: Tree
         where = f"before {first}, which" if distance >= 0 else f"after {first} began, which" if steps else "which"
         weight = max(PASSED, strength * whole * FADE**steps)
         yield key, Near(weight, f"ran {where} healthy requests do not run")
+
+
+def _stopping(order: Sequence[Key]) -> Iterator[tuple[Key, Near]]:
+    """Of a request that never ended: the last functions that it came to."""
+    for steps, key in enumerate(reversed(order)):
+        why = f"began {steps} before the last function of a request without an end"
+        yield key, Near(BEFORE * FADE**steps, why)
 
 
 def _looked_at(timelines: Timelines, indices: list[int]) -> list[RequestSeen]:
