@@ -62,10 +62,9 @@ static __always_inline void abandon(void *ctx, struct task_struct *task, int des
 	butfor_end(event);
 }
 
-SEC("raw_tp/sys_enter")
-int enter(struct bpf_raw_tracepoint_args *ctx)
+/* The registers are read where they are needed: most calls end before. */
+static __always_inline int entering(unsigned long long *ctx, __u64 call)
 {
-	__u64 call = ctx->args[1];
 	struct task_struct *task;
 	struct butfor_pending *pend;
 
@@ -80,9 +79,11 @@ int enter(struct bpf_raw_tracepoint_args *ctx)
 	pend->since_ns = bpf_ktime_get_ns();
 	pend->call = call;
 	if (call == close_call)
-		abandon(ctx, task, (int)PT_REGS_PARM1_CORE_SYSCALL((struct pt_regs *)ctx->args[0]), pend);
+		abandon(ctx, task, (int)PT_REGS_PARM1_CORE_SYSCALL((struct pt_regs *)ctx[0]), pend);
 	return 0;
 }
+
+BUTFOR_ON_TRACEPOINT(enter, sys_enter, entering(ctx, call), struct pt_regs *regs, unsigned long call)
 
 static __always_inline void arguments(struct butfor_event *event, __u8 kind, struct pt_regs *regs)
 {
@@ -203,11 +204,8 @@ static __always_inline void keep_socket(__u8 kind, struct task_struct *task, str
 	}
 }
 
-SEC("raw_tp/sys_exit")
-int leave(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int leaving(void *ctx, struct pt_regs *regs, __s64 value)
 {
-	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
-	__s64 value = ctx->args[1];
 	struct task_struct *task;
 	struct butfor_pending *pend;
 	__u64 call;
@@ -242,3 +240,7 @@ int leave(struct bpf_raw_tracepoint_args *ctx)
 	keep_socket(kind, task, regs, value);
 	return 0;
 }
+
+/* No function form: what every call passes (x64_sys_call and its like) is kept from being traced, and the functions of
+ * single calls would need a return probe each, of which a kprobe keeps only so many and does not count the rest. */
+BUTFOR_ON_TRACEPOINT(leave, sys_exit, leaving(ctx, regs, value), struct pt_regs *regs, long value)

@@ -10,6 +10,7 @@
 #include "event.h"
 #include "maps.h"
 #include "context.h"
+#include "attaching.h"
 
 /* Types reach an object's BTF only through something global; user space takes its dtypes and names from there. */
 const struct butfor_event *butfor_export_event __attribute__((unused));

@@ -3,11 +3,8 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-SEC("raw_tp/sched_process_fork")
-int forked(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int forking(struct task_struct *parent, struct task_struct *child)
 {
-	struct task_struct *parent = (struct task_struct *)ctx->args[0];
-	struct task_struct *child = (struct task_struct *)ctx->args[1];
 	__u32 from = BPF_CORE_READ(parent, tgid), to = BPF_CORE_READ(child, tgid), one = 1;
 	struct butfor_slot *slot, copy;
 	struct butfor_event *event;
@@ -30,10 +27,13 @@ int forked(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-SEC("raw_tp/sched_process_exec")
-int executed(struct bpf_raw_tracepoint_args *ctx)
+BUTFOR_ON_TRACEPOINT(forked, sched_process_fork, forking(parent, child), struct task_struct *parent,
+		     struct task_struct *child)
+/* What the forking thread does next, whatever the call. */
+BUTFOR_ON_FUNCTION(forked, , wake_up_new_task, forking((void *)bpf_get_current_task(), child), struct task_struct *child)
+
+static __always_inline int executing(struct linux_binprm *program)
 {
-	struct linux_binprm *program = (struct linux_binprm *)ctx->args[2];
 	struct butfor_event *event;
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
@@ -50,10 +50,13 @@ int executed(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-SEC("raw_tp/sched_process_exit")
-int exited(struct bpf_raw_tracepoint_args *ctx)
+BUTFOR_ON_TRACEPOINT(executed, sched_process_exec, executing(program), struct task_struct *task, int before,
+		     struct linux_binprm *program)
+/* The last that a loader of programs does, when nothing can fail any more. */
+BUTFOR_ON_FUNCTION(executed, , finalize_exec, executing(program), struct linux_binprm *program)
+
+static __always_inline int leaving(struct task_struct *task)
 {
-	struct task_struct *task = (struct task_struct *)ctx->args[0];
 	struct butfor_event *event;
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
 
@@ -72,6 +75,16 @@ int exited(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* A fork that fails gives files back as well: those of a thread that never ran. */
+static __always_inline int giving_back(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, pid) == (pid_t)bpf_get_current_pid_tgid() ? leaving(task) : 0;
+}
+
+BUTFOR_ON_TRACEPOINT(exited, sched_process_exit, leaving(task), struct task_struct *task)
+/* In do_exit, once the code is known and the thread is counted off, neither of which is true on its entry. */
+BUTFOR_ON_FUNCTION(exited, , exit_files, giving_back(task), struct task_struct *task)
+
 static __always_inline int is_fatal(int signal)
 {
 	/* those whose default ends the process because of a fault or a limit, and SIGKILL */
@@ -87,14 +100,11 @@ static __always_inline int only_takes_down(int signal)
 	return signal == 9 && (BPF_CORE_READ(task, signal, group_exit_code) & 0x7f) != 9;
 }
 
-SEC("raw_tp/signal_deliver")
-int signalled(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int killing(void *ctx, int signal)
 {
-	int signal = ctx->args[0];
-	struct k_sigaction *action = (struct k_sigaction *)ctx->args[2];
 	struct butfor_event *event;
 
-	if (!is_fatal(signal) || !butfor_watched() || BPF_CORE_READ(action, sa.sa_handler) || only_takes_down(signal))
+	if (!is_fatal(signal) || !butfor_watched() || only_takes_down(signal))
 		return 0;
 	event = butfor_begin(KIND_SIGNAL);
 	if (!event)
@@ -108,11 +118,18 @@ int signalled(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Up to 6.7 the first argument is the victim's pid, later (72ba14deb40a) its task: no pid is as large as a pointer. */
-SEC("raw_tp/mark_victim")
-int victim(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int delivering(void *ctx, int signal, struct k_sigaction *action)
 {
-	__u64 who = ctx->args[0];
+	return is_fatal(signal) && !BPF_CORE_READ(action, sa.sa_handler) ? killing(ctx, signal) : 0;
+}
+
+BUTFOR_ON_TRACEPOINT(signalled, signal_deliver, delivering(ctx, signal, action), int signal, void *info,
+		     struct k_sigaction *action)
+/* Where a signal's default takes the whole process down; the calls exit and exit_group shift their code out of the way. */
+BUTFOR_ON_FUNCTION(signalled, , do_group_exit, killing((void *)ctx, code & 0x7f), int code)
+
+static __always_inline int marking(__u64 who)
+{
 	struct task_struct *task = (struct task_struct *)who;
 	__u32 pid = who > 0x7fffffff ? BPF_CORE_READ(task, tgid) : (__u32)who;
 	struct butfor_event *event;
@@ -134,3 +151,7 @@ int victim(struct bpf_raw_tracepoint_args *ctx)
 	butfor_end(event);
 	return 0;
 }
+
+/* Up to 6.7 the first argument is the victim's pid, later (72ba14deb40a) its task: no pid is as large as a pointer. */
+BUTFOR_ON_TRACEPOINT(victim, mark_victim, marking(who), unsigned long who)
+BUTFOR_ON_FUNCTION(victim, , mark_oom_victim, marking((__u64)task), struct task_struct *task)

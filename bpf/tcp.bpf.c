@@ -28,32 +28,46 @@ static __always_inline int tell(struct sock *sk, __u32 kind, __s64 value, __u64 
 	return 0;
 }
 
-SEC("raw_tp/tcp_retransmit_skb")
-int retransmit(struct bpf_raw_tracepoint_args *ctx)
+BUTFOR_ON_TRACEPOINT(retransmit, tcp_retransmit_skb, tell(sk, KIND_RETRANSMIT, 0, 0), struct sock *sk)
+
+/* As the tracepoint: only what was sent. On entry that is not known yet: a kprobe tells of attempts. */
+SEC("fexit/__tcp_retransmit_skb")
+int BPF_PROG(retransmit__fexit, struct sock *sk, struct sk_buff *skb, int segments, int refused)
 {
-	return tell((struct sock *)ctx->args[0], KIND_RETRANSMIT, 0, 0);
+	return refused ? 0 : tell(sk, KIND_RETRANSMIT, 0, 0);
 }
 
-SEC("raw_tp/tcp_send_reset")
-int reset_sent(struct bpf_raw_tracepoint_args *ctx)
+SEC("kprobe/__tcp_retransmit_skb")
+int BPF_KPROBE(retransmit__kprobe, struct sock *sk)
 {
-	return ctx->args[0] ? tell((struct sock *)ctx->args[0], KIND_RESET_SENT, 0, 0) : 0;
+	return tell(sk, KIND_RETRANSMIT, 0, 0);
 }
 
-SEC("raw_tp/tcp_receive_reset")
-int reset_received(struct bpf_raw_tracepoint_args *ctx)
+#define TCP_RST 4
+
+/* A reset is never answered with one: the functions that would return at once. */
+static __always_inline int answered(struct sock *sk, struct sk_buff *skb)
 {
-	return tell((struct sock *)ctx->args[0], KIND_RESET_RECEIVED, 0, 0);
+	unsigned char *head = BPF_CORE_READ(skb, head);
+	__u8 flags = TCP_RST;
+
+	bpf_probe_read_kernel(&flags, sizeof(flags), head + BPF_CORE_READ(skb, transport_header) + 13);
+	return sk && !(flags & TCP_RST) ? tell(sk, KIND_RESET_SENT, 0, 0) : 0;
 }
+
+BUTFOR_ON_TRACEPOINT(reset_sent, tcp_send_reset, sk ? tell(sk, KIND_RESET_SENT, 0, 0) : 0, struct sock *sk)
+BUTFOR_ON_FUNCTION(reset_sent, , tcp_send_active_reset, tell(sk, KIND_RESET_SENT, 0, 0), struct sock *sk)
+BUTFOR_ON_FUNCTION(reset_sent, _v4, tcp_v4_send_reset, answered(sk, skb), struct sock *sk, struct sk_buff *skb)
+BUTFOR_ON_FUNCTION(reset_sent, _v6, tcp_v6_send_reset, answered(sk, skb), struct sock *sk, struct sk_buff *skb)
+
+BUTFOR_ON_TRACEPOINT(reset_received, tcp_receive_reset, tell(sk, KIND_RESET_RECEIVED, 0, 0), struct sock *sk)
+BUTFOR_ON_FUNCTION(reset_received, , tcp_reset, tell(sk, KIND_RESET_RECEIVED, 0, 0), struct sock *sk)
 
 #define TCP_SYN_SENT 2
 #define TCP_CLOSE 7
 
-SEC("raw_tp/inet_sock_set_state")
-int state(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int changed(struct sock *sk, int before, int after)
 {
-	struct sock *sk = (struct sock *)ctx->args[0];
-	int before = ctx->args[1], after = ctx->args[2];
 	__u64 key = (__u64)sk;
 	struct butfor_socket *known;
 
@@ -68,3 +82,8 @@ int state(struct bpf_raw_tracepoint_args *ctx)
 		known->closed = 1;
 	return 0;
 }
+
+BUTFOR_ON_TRACEPOINT(state, inet_sock_set_state, changed(sk, before, after), struct sock *sk, int before, int after)
+/* What the tracepoint is in: the state is not stored yet. */
+BUTFOR_ON_FUNCTION(state, , inet_sk_state_store, changed(sk, BPF_CORE_READ(sk, __sk_common.skc_state), after),
+		   struct sock *sk, int after)

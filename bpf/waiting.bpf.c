@@ -92,10 +92,14 @@ static __always_inline void back(struct task_struct *task)
 	butfor_end(event);
 }
 
-SEC("raw_tp/sched_switch")
-int switched(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline int switched_over(struct task_struct *from, struct task_struct *to)
 {
-	gone((struct task_struct *)ctx->args[1]);
-	back((struct task_struct *)ctx->args[2]);
+	gone(from);
+	back(to);
 	return 0;
 }
+
+BUTFOR_ON_TRACEPOINT(switched, sched_switch, switched_over(from, to), bool preempted, struct task_struct *from,
+		     struct task_struct *to)
+/* Just before it, where the kernel accounts pressure: the loader asks whether it does. */
+BUTFOR_ON_FUNCTION(switched, , psi_task_switch, switched_over(from, to), struct task_struct *from, struct task_struct *to)

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from butfor_agent import building, serving, slots, trials
+from butfor_agent import attaching, building, serving, slots, trials
 from butfor_agent.libbpf import BpfError
 from butfor_agent.sessions import Session, Settings
 
@@ -29,9 +29,8 @@ def main() -> int:
         objects = options.objects or building.objects(options.cache)
         for writer in options.cache.glob("context/*/butfor_context/writer*.so"):
             slots.learn(writer)
-        session = Session(
-            objects, building.PROBES, Settings(ring_bytes=options.ring_mb << 20, exceptions=options.exceptions)
-        )
+        settings = Settings(ring_bytes=options.ring_mb << 20, exceptions=options.exceptions, ways=options.attach)
+        session = Session(objects, building.PROBES, settings)
     except (BpfError, building.BuildError, OSError) as error:
         return serving.refuse(str(error))
     try:
@@ -51,8 +50,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--exceptions", action="store_true", help="also see exceptions of CPython processes, swallowed ones too"
     )
+    parser.add_argument(
+        "--attach", type=_ways, default=os.environ.get("BUTFOR_ATTACH", ""), metavar="WAY[,WAY]",
+        help=f"ways of attaching, in the order to try them; default {','.join(attaching.WAYS)} (or BUTFOR_ATTACH)",
+    )  # fmt: skip
     parser.add_argument("--try", dest="tried", action="store_true", help="say which ways of attaching work here")
     return parser.parse_args()
+
+
+def _ways(said: str) -> tuple[str, ...]:
+    try:
+        return attaching.ways(said)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

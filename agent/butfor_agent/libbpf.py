@@ -28,6 +28,8 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map__value_size": (ctypes.c_uint32, [_POINTER]),
     "bpf_map__initial_value": (_POINTER, [_POINTER, ctypes.POINTER(ctypes.c_size_t)]),
     "bpf_program__name": (ctypes.c_char_p, [_POINTER]),
+    "bpf_program__section_name": (ctypes.c_char_p, [_POINTER]),
+    "bpf_program__set_autoload": (ctypes.c_int, [_POINTER, ctypes.c_bool]),
     "bpf_program__fd": (ctypes.c_int, [_POINTER]),
     "bpf_program__attach": (_POINTER, [_POINTER]),
     "bpf_program__attach_uprobe": (_POINTER, [_POINTER, ctypes.c_bool, ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t]),
@@ -50,11 +52,14 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 
 
 class BpfError(Exception):
-    """The kernel or libbpf refused; the message is one line, `log` is all that they said."""
+    """The kernel or libbpf refused; the message is one line, `log` is all that they said.
 
-    def __init__(self, message: str, log: str = "") -> None:
+    `program` is the one that was refused, empty where it was not one alone; `reason` is the message without the what.
+    """
+
+    def __init__(self, message: str, log: str = "", *, program: str = "", reason: str = "") -> None:
         super().__init__(message)
-        self.log = log
+        self.log, self.program, self.reason = log, program, reason or message
 
 
 class Library:
@@ -88,7 +93,8 @@ class Library:
         if result is None or result < 0:
             code = ctypes.get_errno() or (-result if result else 0)
             log, self.log = "".join(self.log), []
-            raise BpfError(f"{what}: {_reason(log, code)}", log)
+            reason = _reason(log, code)
+            raise BpfError(f"{what}: {reason}", log, program=_refused(log), reason=reason)
         return result
 
 
@@ -114,3 +120,9 @@ def _reason(log: str, code: int) -> str:
             return f"the verifier refused it: {lines[place - 1][:200]}"
     name = errno.errorcode.get(code, str(code))
     return f"{name} ({os.strerror(code)})" if code else "refused without a reason"
+
+
+def _refused(log: str) -> str:
+    """The program that libbpf complained of last."""
+    named = re.findall(r"^libbpf: prog '(\w+)'", log, re.MULTILINE)
+    return named[-1] if named else ""

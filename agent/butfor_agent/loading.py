@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,9 +58,9 @@ class Probe:
         try:
             for name, program in self.programs.items():
                 self.links.append(lib.checked(f"{self.name}/{name}", lib.bpf_program__attach(program)))
-        except BpfError:
+        except BpfError as error:
             self.detach()
-            raise
+            raise BpfError(str(error), error.log, program=name, reason=error.reason) from error
 
     def attach_at(self, binary: Path, offset: int) -> None:
         """Attach every program to a place in a file, in all processes that map it; raises BpfError."""
@@ -83,13 +83,21 @@ class Probe:
 
 
 def load(
-    path: Path, shared: Mapping[str, KernelMap], constants: Mapping[str, bytes], sizes: Mapping[str, int]
+    path: Path,
+    shared: Mapping[str, KernelMap],
+    constants: Mapping[str, bytes],
+    sizes: Mapping[str, int],
+    pick: Callable[[Mapping[str, str]], Collection[str]] | None = None,
 ) -> Probe:
-    """Open, set `const volatile` values, share the maps that others made first, load; raises BpfError."""
+    """Open, set `const volatile` values, share the maps that others made first, load; raises BpfError.
+
+    `pick` is given the names of the programs with their sections and says which to load: all where it is not given.
+    """
     lib = library()
     lib.log.clear()
     handle = lib.checked(f"{path.name} cannot be opened", lib.bpf_object__open_file(str(path).encode(), None))
     try:
+        programs = _picked(lib, handle, pick)
         for entry in _maps(lib, handle):
             _prepare_map(lib, entry, shared, sizes)
         _set_constants(lib, handle, path, constants)
@@ -98,7 +106,6 @@ def load(
         lib.bpf_object__close(handle)
         raise
     maps = {lib.bpf_map__name(entry).decode(): _kernel_map(lib, entry) for entry in _maps(lib, handle)}
-    programs = {lib.bpf_program__name(one).decode(): one for one in _programs(lib, handle)}
     return Probe(path.name.removesuffix(".bpf.o"), handle, maps, programs)
 
 
@@ -115,6 +122,16 @@ def _maps(lib: Library, handle: int) -> list[int]:
 
 def _programs(lib: Library, handle: int) -> list[int]:
     return list(_walk(lib.bpf_object__next_program, handle))
+
+
+def _picked(lib: Library, handle: int, pick: Callable[[Mapping[str, str]], Collection[str]] | None) -> dict[str, int]:
+    programs = {lib.bpf_program__name(one).decode(): one for one in _programs(lib, handle)}
+    if pick is None:
+        return programs
+    names = pick({name: lib.bpf_program__section_name(one).decode() for name, one in programs.items()})
+    for name, one in programs.items():
+        lib.checked(name, lib.bpf_program__set_autoload(one, name in names))
+    return {name: one for name, one in programs.items() if name in names}
 
 
 def _prepare_map(lib: Library, entry: int, shared: Mapping[str, KernelMap], sizes: Mapping[str, int]) -> None:

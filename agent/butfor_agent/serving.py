@@ -80,7 +80,7 @@ class Server:
         }  # fmt: skip
 
     def _status(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"ok": True, "probes": self._session.status.probes}
+        return {"ok": True, "probes": self._session.status.probes, "ways": self._session.status.ways}
 
 
 def _since(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:

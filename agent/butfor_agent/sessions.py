@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from butfor_agent import calls, processes, slots
+from butfor_agent import attaching, calls, processes, slots
 from butfor_agent.clocks import Clock
 from butfor_agent.files import Files
 from butfor_agent.layouts import LayoutError, TypeTable
 from butfor_agent.libbpf import BpfError
-from butfor_agent.loading import KernelMap, Probe, load
+from butfor_agent.loading import KernelMap, Probe
 from butfor_agent.raising import Raising
 from butfor_agent.rings import Ring
 from butfor_agent.stacks import Stacks
@@ -44,6 +44,8 @@ class Settings:
     off_cpu_ns: int = 10_000_000
     ring_bytes: int = 64 << 20
     exceptions: bool = False
+    ways: tuple[str, ...] = attaching.WAYS
+    """Of attaching, in the order in which they are tried."""
 
     def constants(self, kinds: dict[str, int]) -> dict[str, bytes]:
         """The probes' `const volatile` values."""
@@ -60,6 +62,8 @@ class Status:
     """What became of each probe: `attached`, or why not."""
 
     probes: dict[str, str] = field(default_factory=dict)
+    ways: dict[str, str] = field(default_factory=dict)
+    """By which ways those that are attached came, and why not by an earlier one."""
 
     @property
     def attached(self) -> list[str]:
@@ -80,7 +84,7 @@ class Session:
         self._kinds = types.constants("butfor_kind")
         constants = settings.constants(self._kinds)
         for name in names:
-            self._attach(name, objects / f"{name}.bpf.o", constants, {"events": settings.ring_bytes})
+            self._attach(objects / f"{name}.bpf.o", constants, settings)
         if not self._probes:
             raise BpfError(
                 "no probe could be attached: " + "; ".join(f"{k}: {v}" for k, v in self.status.probes.items())
@@ -106,14 +110,11 @@ class Session:
         except LayoutError as error:
             raise BpfError(str(error)) from error
 
-    def _attach(self, name: str, path: Path, constants: dict[str, bytes], sizes: dict[str, int]) -> None:
-        probe = None
+    def _attach(self, path: Path, constants: dict[str, bytes], settings: Settings) -> None:
+        name, sizes = path.name.removesuffix(".bpf.o"), {"events": settings.ring_bytes}
         try:
-            probe = load(path, self._shared, constants, sizes)
-            probe.attach()
+            probe, self.status.ways[name] = attaching.attached(path, self._shared, constants, sizes, settings.ways)
         except BpfError as error:
-            if probe is not None:
-                probe.close()
             self.status.probes[name] = str(error)
             return
         self._probes.append(probe)
