@@ -58,8 +58,8 @@ class Threads:
         row, start, end, group, of_thread = homes.segments(segments)
         self._holders = Holders(group, start, end)
         self._row = np.concatenate((np.full(1, -1), row)).astype(np.int32)
-        self._known = thread >= 0
-        self._place = self._holders.places(np.where(self._known, of_thread[thread], -1))
+        place = np.where(thread >= 0, of_thread[thread], -1)
+        self._known, self._place = place >= 0, self._holders.places(place)
         crowd = _crowd(spans, homes, group, start, of_thread)
         self._share = None if crowd is None else np.append(self.CONFIDENCE, self.CONFIDENCE / crowd).astype(np.float32)
 
