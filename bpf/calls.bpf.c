@@ -85,14 +85,16 @@ static __always_inline int entering(unsigned long long *ctx, __u64 call)
 
 BUTFOR_ON_TRACEPOINT(enter, sys_enter, entering(ctx, call), struct pt_regs *regs, unsigned long call)
 
-static __always_inline void arguments(struct butfor_event *event, __u8 kind, struct pt_regs *regs)
+static __always_inline void arguments(struct butfor_event *event, __u8 kind, struct task_struct *task)
 {
-	event->argument[0] = PT_REGS_PARM2_CORE_SYSCALL(regs);
-	event->argument[1] = PT_REGS_PARM3_CORE_SYSCALL(regs);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	event->argument[0] = BUTFOR_ARGUMENT_2(regs);
+	event->argument[1] = BUTFOR_ARGUMENT_3(regs);
 	if (kind == KIND_OPEN)
-		bpf_probe_read_user_str(event->path, sizeof(event->path), (void *)PT_REGS_PARM2_CORE_SYSCALL(regs));
+		bpf_probe_read_user_str(event->path, sizeof(event->path), (void *)event->argument[0]);
 	else if (on_descriptor(kind) || kind == KIND_CLOSE)
-		event->descriptor = PT_REGS_PARM1_CORE_SYSCALL(regs);
+		event->descriptor = BUTFOR_ARGUMENT_1(regs);
 }
 
 /* An event loop reads for whoever sent: where the thread works for nobody, the span that last used the socket is told. */
@@ -146,7 +148,7 @@ static __always_inline void tell(void *ctx, __u8 kind, struct task_struct *task,
 	event->call = call;
 	event->value = value;
 	event->duration_ns = event->time_ns - pend->since_ns;
-	arguments(event, kind, regs);
+	arguments(event, kind, task);
 	socket_of(event, kind, task, regs);
 	stack_once(ctx, event, pend);
 	butfor_end(event);

@@ -70,6 +70,17 @@ static __always_inline void butfor_know(struct butfor_identity *known)
 	known->tid = task->pid;
 }
 
+/* Arguments of the call that the running thread is in, by plain loads: a helper for each costs more than the rest. */
+#if defined(__TARGET_ARCH_arm64)
+#define BUTFOR_ARGUMENT_1(regs) ((regs)->orig_x0)
+#define BUTFOR_ARGUMENT_2(regs) ((regs)->regs[1])
+#define BUTFOR_ARGUMENT_3(regs) ((regs)->regs[2])
+#else
+#define BUTFOR_ARGUMENT_1(regs) ((regs)->di)
+#define BUTFOR_ARGUMENT_2(regs) ((regs)->si)
+#define BUTFOR_ARGUMENT_3(regs) ((regs)->dx)
+#endif
+
 /* A zeroed record with time, kind and who; NULL (and counted) where the ring is full. */
 static __always_inline struct butfor_event *butfor_begin(__u32 kind)
 {
@@ -103,18 +114,20 @@ static __always_inline void butfor_span(struct butfor_event *event)
 /* For a thread whose identity was kept. One that calls exec takes its leader's id: then it is read anew. */
 static __always_inline void butfor_begin_known(struct butfor_event *event, struct butfor_identity *known)
 {
-	__u64 ids = bpf_get_current_pid_tgid();
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (known->tid != (__u32)ids)
+	if (known->tid != (__u32)task->pid)
 		butfor_know(known);
-	event->pid = ids >> 32;
-	event->tid = (__u32)ids;
+	event->pid = task->tgid;
+	event->tid = task->pid;
 	event->started_ns = known->started_ns;
 	event->inner_pid = known->inner_pid;
 	event->inner_tid = known->inner_tid;
-	event->cgroup = bpf_get_current_cgroup_id();
+	event->cgroup = task->cgroups->dfl_cgrp->kn->id;
 	event->cpu = bpf_get_smp_processor_id();
-	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	/* always NUL-padded (set_task_comm) */
+	((__u64 *)event->comm)[0] = *(const __u64 *)&task->comm[0];
+	((__u64 *)event->comm)[1] = *(const __u64 *)&task->comm[8];
 	butfor_span(event);
 }
 
