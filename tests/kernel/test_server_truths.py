@@ -122,6 +122,21 @@ def test_a_service_that_traces_itself_is_joined_to_its_own_spans_and_not_to_its_
     assert wrong == []
 
 
+def test_what_a_database_meets_is_joined_to_the_statement_it_meets_it_in(served):
+    names = [f"request-{number}" for number in range(8)]
+    events, spool = served([*PYTHON, "sqlite_truth.py", "PORT"], names)
+    texts, requests = spans(spool, "db.query.text"), spans(spool)
+    assert len(events) == 6 * len(names)
+    for row in events:
+        _, _, name, step = row["path"].split("/")
+        ids = row["trace_id"] + row["span_id"]
+        assert row["join"] == "thread"
+        if step in ("before", "after"):
+            assert (texts[ids], requests[ids]) == ("", name)
+        else:
+            assert f"fail('{name}', '{step}')" in texts[ids]
+
+
 KEPT = """
 import asyncio, socket, struct, threading, time
 from butfor_inject import publishing
