@@ -29,8 +29,10 @@ class Ring:
         self._consumer = mmap.mmap(ring.descriptor, page, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         length = page + 2 * self._size
         self._produced = mmap.mmap(ring.descriptor, length, mmap.MAP_SHARED, mmap.PROT_READ, offset=page)
+        # opaque until it is copied out: numpy would copy a struct field by field
+        opaque = np.dtype((np.void, dtype.itemsize))
         self._record = np.dtype(
-            {"names": ["length", "data"], "formats": ["<u4", dtype], "offsets": [0, _HEADER], "itemsize": self._stride}
+            {"names": ["length", "data"], "formats": ["<u4", opaque], "offsets": [0, _HEADER], "itemsize": self._stride}
         )
         self._consumer_at = ctypes.c_uint64.from_buffer(self._consumer)
         self._producer_at = np.frombuffer(self._produced, np.uint64, 1)
@@ -46,10 +48,13 @@ class Ring:
         # the view may not run past the second mapping; what is left comes with the next call
         count = min(count, (2 * self._size - start) // self._stride)
         view = self._data[start : start + count * self._stride].view(self._record)
-        busy = np.flatnonzero(view["length"] & _BUSY)
-        if len(busy):
-            view = view[: busy[0]]
-        whole: NDArray[Any] = view[(view["length"] & _DISCARD) == 0]["data"].copy()
+        lengths = view["length"].copy()
+        if len(busy := np.flatnonzero(lengths & _BUSY)):
+            view, lengths = view[: busy[0]], lengths[: busy[0]]
+        kept: NDArray[Any] = view["data"]
+        if np.any(dropped := (lengths & _DISCARD) != 0):
+            kept = kept[~dropped]
+        whole = kept.copy().view(self._dtype)
         self._consumer_at.value = at + len(view) * self._stride
         return whole
 

@@ -146,9 +146,14 @@ def _names(constants: dict[str, int], prefix: str) -> dict[int, str]:
 
 def _coded(values: NDArray[Any], names: dict[int, str]) -> pa.DictionaryArray:
     """Numbers as dictionary-encoded text: each distinct number is named once."""
-    distinct, places = np.unique(values, return_inverse=True)
-    texts = pa.array([_named(names, int(value)) for value in distinct], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(places.astype(np.int32)), texts)
+    found = pa.array(np.ascontiguousarray(values)).dictionary_encode()
+    texts = pa.array([_named(names, value) for value in found.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(found.indices, texts)
+
+
+def _same(size: int, text: str) -> pa.DictionaryArray:
+    """A column that says the same in every row."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(size, np.int32)), pa.array([text], pa.string()))
 
 
 def _named(names: dict[int, str], value: int) -> str:
@@ -181,12 +186,16 @@ def _full(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _hex(values: NDArray[Any]) -> pa.DictionaryArray:
+    if not np.ascontiguousarray(values).view(np.uint64).any():
+        return _same(len(values), "")
     places, distinct = _encoded(values)
     texts = [value.hex() if any(value) else "" for value in distinct]
     return pa.DictionaryArray.from_arrays(places, pa.array(texts, pa.string()))
 
 
 def _endpoints(events: NDArray[Any], side: str) -> pa.DictionaryArray:
+    if not events["family"].any():
+        return _same(len(events), "")
     names = [f"{side}_address", f"{side}_port", "family"]
     packed = np.empty(len(events), np.dtype([(name, events.dtype[name]) for name in names]))
     for name in names:
