@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from butfor.reproducing.plain import judging, tracebacks
+from butfor.reproducing.plain import answers, judging, tracebacks
 
 PREDICATE = {
     "service": "s", "method": "GET", "route": "/", "status": 500, "ended": None, "exception_types": ["KeyError"],
@@ -19,6 +19,7 @@ EXPECTED = {
     "h": {"id": "h", "status": 200, "headers": {}, "required": ["hello"], "own": []},
 }
 TRACE = "a" * 32
+JSON_HEADERS = [("Content-Type", "application/json")]
 
 
 def exception(
@@ -269,3 +270,48 @@ def test_what_tells_it_is_never_missing_unsaid(tmp_path):
     judged = run(tmp_path, [answer(tmp_path, "f", "failing", text="total six")], predicate=BENEATH)
     assert judged["judgement"] == "unknown"
     assert "the kernel was not watched" in judged["reason"]
+
+
+GOOD_JSON = {"price": {"cents": 300, "band": "a"}, "lines": [{"id": 1}]}
+
+
+def judged_json(folder: Path, value, *, status=200, predicate=PREDICATE, others=()):
+    tokens = answers.tokens(json.dumps(GOOD_JSON).encode(), JSON_HEADERS)
+    expected = {"f": {"id": "f", "status": 200, "headers": {}, "required": sorted(tokens), "own": []}}
+    body = folder / "json"
+    body.write_text(json.dumps(value))
+    failing = answer(folder, "f", "failing", status) | {"body": str(body), "headers": JSON_HEADERS}
+    observation = {"started": True, "spool": str(folder), "answers": [failing, *others], "logs": {}}
+    return judging.decide(observation, judging.Case(predicate, {**EXPECTED, **expected}))
+
+
+def test_of_an_error_an_answer_like_goods_with_other_values_is_none(tmp_path):
+    result = judged_json(tmp_path, {"price": {"cents": 450, "band": "b"}, "lines": [{"id": 2}], "express": True})
+    assert result["judgement"] == "good"
+    assert "1 of them with other values" in result["reason"]
+    assert result["answers"][0]["alike"]
+    assert not result["answers"][0]["as_good"]
+
+
+@pytest.mark.parametrize("value", [
+    {"price": {"cents": 450}, "lines": [{"id": 2}]}, {"price": {"cents": "450", "band": "b"}, "lines": [{"id": 2}]},
+    {"price": None, "lines": [{"id": 2}]}, {"price": {"cents": 450, "band": "b"}, "lines": []}, {}, [], "x", None,
+])  # fmt: skip
+def test_an_answer_that_lost_a_field_or_its_type_cannot_be_told(tmp_path, value):
+    assert judged_json(tmp_path, value)["judgement"] == "unknown"
+
+
+def test_other_values_are_not_forgiven_where_the_failure_is_a_value_or_a_wait(tmp_path):
+    value = {"price": {"cents": 450, "band": "b"}, "lines": [{"id": 2}]}
+    assert judged_json(tmp_path, value, status=202)["judgement"] == "unknown"
+    wrong = {**PREDICATE, "status": 200, "exception_types": [], "frame": None}
+    assert judged_json(tmp_path, value, predicate=wrong)["judgement"] == "bad", "that is the failure itself"
+    lost = {**wrong, "answer": {"kind": "tokens_lost", "value": '["$.none=1"]'}}
+    assert judged_json(tmp_path, value, predicate={**lost, "status": 201})["judgement"] == "unknown"
+    slow = {**wrong, "slower_than_s": 5.0}
+    assert judged_json(tmp_path, value, predicate=slow)["judgement"] == "unknown"
+
+
+def test_a_healthy_request_with_other_values_is_not_good(tmp_path):
+    other = answer(tmp_path, "h", "healthy", 200, "good day")
+    assert judged_json(tmp_path, GOOD_JSON, others=[other])["judgement"] == "unknown"

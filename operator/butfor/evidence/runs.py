@@ -31,6 +31,8 @@ class AnswerSeen(Frozen):
     seconds: float
     as_good: bool | None = None
     as_failure: bool = False
+    alike: bool = False
+    """Good's answer but for its values, where the failure is an error: as good as good's."""
     why: str = ""
 
 

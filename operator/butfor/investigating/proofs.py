@@ -27,6 +27,7 @@ from butfor.ports.benches import Bench
 from butfor.reproducing import LocalRunner, Reproduced, Workshop, reproduce, slownesses, with_form_at
 from butfor.reproducing import files as repro_files
 from butfor.reproducing.assembling import GOOD
+from butfor.reproducing.relearning import as_healed
 from butfor.verifying import Verifier, plain_test
 
 PATIENCE = 3
@@ -217,6 +218,8 @@ class Trial:
         repository, bad = self.history.repository, self.history.bad
         begun = time.monotonic()
         until = min(begun + CANDIDATES_SECONDS, self._deadline(SHARE_OF_SEARCH))
+        if proof.healing:
+            runner = as_healed(runner, proof.healing[0].tree)
         found = self.findings.reproduced
         quick = hasty(runner, found.reproduction) if found else runner
         candidates = minimise(

@@ -101,7 +101,7 @@ def from_capture(requests: Sequence[PlannedRequest], timelines: Timelines, telem
             runs = _healthy_alike(seen, timelines, telemetry)
             shared = common(runs) if runs else None
             if shared is not None:
-                result.append(demanded(request.id, shared, Drift(frozenset(), frozenset(), 0.0, 0.0, frozenset())))
+                result.append(exactly(request.id, shared))
     return result
 
 
@@ -211,6 +211,11 @@ def demanded(name: str, good: Said, drift: Drift) -> Expectation:
         required=sorted(required), own=sorted(required - drift.others),
         tolerance=drift.tolerance, own_tolerance=drift.own_tolerance,
     )  # fmt: skip
+
+
+def exactly(name: str, good: Said) -> Expectation:
+    """Return what a failing request must be answered where nothing may drift."""
+    return demanded(name, good, Drift(frozenset(), frozenset(), 0.0, 0.0, frozenset()))
 
 
 def _drifted(token: str, lost: frozenset[str]) -> bool:

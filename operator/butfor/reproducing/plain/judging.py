@@ -1,7 +1,8 @@
 """Good, bad or cannot tell: the judgement of one run, standard library only.
 
     bad      an answer to a failing request matches the whole failure predicate
-    good     every failing request got good's answer, and every healthy request its own
+    good     every failing request got good's answer, and every healthy request its own; of a failure that is an error,
+             an answer like good's with other values is none: features come and go between good and bad
     unknown  everything else: not started, failed otherwise, healthy differs, ran another tree
 
 An exception's type alone never decides, and an infrastructure error is never bad.
@@ -18,6 +19,8 @@ from . import answers, tracebacks
 
 Json = dict[str, Any]
 ABSENT = "the kernel did not see "
+ERROR = 400
+"""Answers from this status on are errors."""
 
 
 class Case:
@@ -79,9 +82,10 @@ def _judged(answer: Json, case: Case, seen: _Exceptions) -> Json:
     headers = [(str(k), str(v)) for k, v in answer.get("headers") or []]
     body = _body(answer)
     as_good, why = _as_good(answer, headers, body, case)
-    failure = "not a failing request"
+    failure, alike = "not a failing request", False
     if answer["role"] == "failing":
         failure = _failure(answer, headers, body, case, seen, as_good)
+        alike = as_good is False and bool(failure) and _alike(answer, headers, body, case)
     return {
         "id": answer["id"],
         "role": answer["role"],
@@ -89,6 +93,7 @@ def _judged(answer: Json, case: Case, seen: _Exceptions) -> Json:
         "seconds": answer.get("seconds", 0.0),
         "as_good": as_good,
         "as_failure": failure == "",
+        "alike": alike,
         "why": "" if as_good or not failure else "; ".join(filter(None, (why, failure)))[:400],
     }
 
@@ -116,6 +121,17 @@ def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) ->
             return False, why or "the kernel saw it fail as captured"
     how, why = answers.compare(expected, answer.get("status"), headers, body)
     return bool(how), why
+
+
+def _alike(answer: Json, headers: answers.Headers, body: bytes, case: Case) -> bool:
+    """Tell whether an answer is good's but for its values, where the failure is an error and no wrong value."""
+    predicate, expected = case.predicate, case.expected.get(answer["id"])
+    error = (predicate.get("status") or 0) >= ERROR or predicate.get("exception_types") or predicate.get("ended")
+    error = error and isinstance(answer.get("status"), int) and answer["status"] < ERROR
+    whole = not answer.get("skipped") and not answer.get("ended") and answer.get("complete", True)
+    if expected is None or not error or not whole or predicate.get("answer") or predicate.get("slower_than_s"):
+        return False
+    return answers.alike(expected, answer.get("status"), headers, body)
 
 
 def _failure(
@@ -215,13 +231,15 @@ def _verdict(judged: list[Json]) -> tuple[str, str]:
     matching = [one for one in failing if one["as_failure"]]
     if matching:
         return "bad", f"{len(matching)} of {len(failing)} failing requests failed as captured"
-    off = next((one for one in failing if not one["as_good"]), None)
+    off = next((one for one in failing if not one["as_good"] and not one["alike"]), None)
     if off is not None:
         return "unknown", f"request {off['id']} neither failed as captured nor got good's answer: {off['why']}"
     off = next((one for one in healthy if one["as_good"] is False), None)
     if off is not None:
         return "unknown", f"healthy request {off['id']} did not get its answer: {off['why']}"
-    return "good", f"{len(failing)} failing and {len(healthy)} healthy requests got good's answers"
+    others = sum(one["alike"] for one in failing)
+    said = f", {others} of them with other values" if others else ""
+    return "good", f"{len(failing)} failing and {len(healthy)} healthy requests got good's answers{said}"
 
 
 def _unknown(reason: str) -> Json:
