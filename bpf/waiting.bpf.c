@@ -52,13 +52,17 @@ static __always_inline void gone(struct task_struct *task)
 		bpf_map_delete_elem(&waits, &tid);
 		return;
 	}
-	if (butfor_read_context(pid, now.trace_id, now.span_id) != BUTFOR_CONTEXT_READ)
+	/* most threads have an entry: to write into it is much cheaper than to make one anew each time */
+	kept = bpf_map_lookup_elem(&waits, &tid);
+	if (butfor_read_context(pid, now.trace_id, now.span_id) != BUTFOR_CONTEXT_READ) {
+		/* a return that went unseen must not make an earlier wait last until the end of this one */
+		if (kept)
+			kept->since_ns = 0;
 		return;
+	}
 	now.since_ns = bpf_ktime_get_ns();
 	now.call = call_of_current();
 	now.reason = reason_of(task, state);
-	/* most threads have an entry: to write into it is much cheaper than to make one anew each time */
-	kept = bpf_map_lookup_elem(&waits, &tid);
 	if (kept)
 		*kept = now;
 	else if (bpf_map_update_elem(&waits, &tid, &now, BPF_ANY))
