@@ -1,4 +1,7 @@
-"""The agent's memory while a storm runs on: read every ten seconds, said, and compared with that of the first."""
+"""The agent's memory while a storm runs on: read every ten seconds, said, and compared with that of the first.
+
+It may last for long, so it goes before nothing else that the machine does.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,13 @@ class Flood:
 def measure(seconds: float) -> Flood:
     """Flood for so long, at least for two steps."""
     sizes: list[float] = []
-    with tempfile.TemporaryDirectory(prefix="butfor-bench-") as scratch, off_storm(), Kernel.start() as kernel:
+    with (
+        tempfile.TemporaryDirectory(prefix="butfor-bench-") as scratch,
+        off_storm(first=False),
+        Kernel.start() as kernel,
+    ):
         folder = Path(scratch)
-        process = begun(built(folder), max(seconds, 2 * STEP_S) + 1)
+        process = begun(built(folder), max(seconds, 2 * STEP_S) + 1, first=False)
         kernel.watch(process.pid)
         kernel.open(folder)
         agent = _agent()

@@ -39,22 +39,25 @@ def storm_rows() -> Iterator[Row]:
     yield Row("kernel", "a storm, watched: CPU of a call", spent["agent"] / spent["alone"], detail=detail)
     lost = sum(max(one.calls - one.delivered, one.lost, 0) for one in found["agent"])
     yield Row("kernel", "a storm, watched: events lost", lost, "events", bound=0, parts=parts)
-    if "bpftrace" in found:
-        lost = sum(one.lost for one in found["bpftrace"]) / sum(one.calls for one in found["bpftrace"])
-        detail = f"bpftrace {delivered['bpftrace']:.0f}/s ({lost:.0%} lost), agent {delivered['agent']:.0f}/s"
-        value = delivered["bpftrace"] / delivered["agent"]
+    peers = [name for name in found if name.startswith("bpftrace")]
+    if peers:
+        best = max(peers, key=lambda name: delivered[name])
+        missing = sum(one.calls - one.delivered for one in found[best]) / sum(one.calls for one in found[best])
+        detail = f"{best} {delivered[best]:.0f}/s ({missing:.0%} lost), agent {delivered['agent']:.0f}/s"
+        value = delivered[best] / delivered["agent"]
         yield Row("kernel", "events delivered: bpftrace to the agent", value, bound=PEER, detail=detail)
 
 
 def watching_rows() -> Iterator[Row]:
-    """A service at a share of its saturation."""
+    """A service at a share of its saturation; the interval says what can be told of it here."""
     found = watchings.measure()
     parts = {"alone": [asdict(one) for one in found.alone], "watched": [asdict(one) for one in found.watched]}
     what = f"{watchings.SERVICE} at {watchings.SHARE:.0%} of saturation, watched"
-    detail = f"{found.asked:.0f} requests/s asked"
-    yield Row("kernel", f"{what}: throughput", found.throughput, bound=WATCHED, detail=detail, parts=parts)
-    detail = f"alone {median(one.p99 for one in found.alone) * 1e3:.1f} ms"
-    yield Row("kernel", f"{what}: p99", found.p99, bound=WATCHED, detail=detail)
+    for name, cost in (("throughput", found.throughput), ("p99", found.p99)):
+        detail = f"95 % interval {cost.low:.3f} to {cost.high:.3f} of {len(found.alone)} pairs; "
+        detail += f"alone {median(one.p99 for one in found.alone) * 1e3:.2f} ms, {found.asked:.0f} requests/s asked"
+        yield Row("kernel", f"{what}: {name}", cost.value, bound=WATCHED, detail=detail, parts=parts)
+        parts = {}
 
 
 def join_rows() -> Iterator[Row]:
