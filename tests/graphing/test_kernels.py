@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "correlating"))
 from kernel_events import event, watched
-from telemetries import server, span, telemetry
+from telemetries import ROOT, raised, server, span, telemetry
 
 from butfor.correlating import correlate
 from butfor.evidence.kernels import STACKS
@@ -72,6 +72,17 @@ def test_the_shape_of_calls_is_compared_with_healthy_requests():
 def test_the_order_of_divergences_is_that_of_time():
     made, _ = drawn([event(50, trace="bad", name="work"), END])
     assert [d.kind for d in made.divergence][:2] == ["kernel", "failed"]
+
+
+def test_what_is_refused_after_the_exception_did_not_lead_to_it():
+    told = requests(events=[raised("KeyError", "'x'", [(f"{ROOT}/shop/app.py", 3, "cart")], at=60)])
+    lookup = {"kind": "open", "call": "openat", "errno": "ENOENT"}
+    before = event(50, trace="bad", name="work", path="/data/x", **lookup)
+    after = event(70, trace="bad", name="work", path="/lib/python311.zip", **lookup)
+    made, cut = drawn([before, after, END], told)
+    (node,) = nodes(made, "kernel")
+    assert "/data/x" in node.label
+    assert not any("zip" in step for path in cut.paths for step in path)
 
 
 def test_healthy_requests_that_nobody_watched_tell_nothing():

@@ -44,7 +44,7 @@ def occurrences(spans: Ordered, logs: pa.Table, sources: Sources) -> dict[int, l
         if count >= MAX_SEEN:
             break
         if seen := _seen(spans.id(row), attributes, kind, sources):
-            found[row].append(Occurrence(row, time, seen))
+            found[row].append(Occurrence(row, time, seen.model_copy(update={"time_ns": time})))
     return {row: deduplicated(several) for row, several in found.items()}
 
 

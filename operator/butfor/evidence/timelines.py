@@ -49,6 +49,8 @@ class ExceptionSeen(Frozen):
     frames: list[Frame]
     source: str
     escaped: bool = False
+    time_ns: int = 0
+    """When it was seen; 0 where that is not known."""
 
 
 class StackSample(Frozen):

@@ -73,6 +73,17 @@ def failures(scene: Scene, tree: Tree) -> list[Happening]:
     return [one for place in tree.places for one in scene.kernel.get(place.span.id, ()) if one.failure]
 
 
+def _leading(scene: Scene, tree: Tree) -> list[Happening]:
+    """Failures that may have led to the request's own: what is refused after its exception was seen did not."""
+    wanted = {name.rpartition(".")[2] for name in scene.predicate.exception_types}
+    times = [
+        seen.time_ns
+        for seen in tree.request.exceptions
+        if seen.time_ns and wanted & {name.rpartition(".")[2] for name in seen.types}
+    ]
+    return [one for one in failures(scene, tree) if not times or one.time <= min(times)]
+
+
 def _watched(scene: Scene, tree: Tree) -> bool:
     """Whether the kernel was watched when the request ran: else that it shows no failure tells nothing."""
     first, last = scene.kernel_range
@@ -82,7 +93,7 @@ def _watched(scene: Scene, tree: Tree) -> bool:
 def _add_failures(builder: Builder, scene: Scene, compared: Sequence[Tree]) -> None:
     seen: dict[str, list[tuple[Tree, Happening]]] = defaultdict(list)
     for tree in scene.failing:
-        for one in failures(scene, tree):
+        for one in _leading(scene, tree):
             seen[_id(scene, one)].append((tree, one))
     healthy = Counter(shape for tree in compared for shape in {one.shape for one in failures(scene, tree)})
     told = scene.timelines.telemetry
