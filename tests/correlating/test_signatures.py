@@ -47,6 +47,20 @@ def test_too_few_healthy_requests_tell_nothing():
     assert unwatched.kernel == []
 
 
+def test_where_no_request_of_the_route_is_well_what_is_well_nowhere_counts():
+    bad = [server(f"bad{i}", 100 * i, 100 * i + 90, 500, route="/report/big") for i in range(2)]
+    spans = [*bad, *(server(f"h{i}", 1000 * (i + 1), 1000 * (i + 1) + 90, route="/report/a") for i in range(3))]
+    full = [event(20 + 100 * i, "write", f"bad{i}", "s", errno="ENOSPC") for i in range(2)]
+    died = [event(30 + 100 * i, "signal", f"bad{i}", "s", errno="", value=11) for i in range(2)]
+    loose = [refused("bad0", 20), refused("bad1", 120)]
+    assert predicate([*full, *died, *loose], spans).kernel == [
+        KernelFailure(kind="signal", errno="SIGSEGV", target_type="process"),
+        KernelFailure(kind="write", errno="ENOSPC", target_type=""),
+    ]
+    assert predicate([*full, event(1020, "write", "h0", "s", errno="ENOSPC")], spans).kernel == []
+    assert predicate(full, spans[:3]).kernel == []
+
+
 def test_where_events_were_lost_what_healthy_requests_lack_is_not_known():
     told = watched(telemetry(requests()), [refused("bad0", 20), refused("bad1", 120), END])
     told = dataclasses.replace(told, losses=[Loss(where="kernel events", count=3, reason="the buffer was full")])

@@ -66,8 +66,9 @@ def _with_kernel(
         explained.reasons.append(f"{lost:.0%} of the kernel's events were lost: they are no part of the predicate")
         return predicate
     failing = [requests[i] for i in explained.failing]
-    healthy = [requests[i] for i in explained.healthy if requests[i].route == predicate.route]
-    shown = kernel_failures(telemetry.kernel, joined, spans, failing, healthy)
+    healthy = [requests[i] for i in explained.healthy]
+    alike, others = ([one for one in healthy if (one.route == predicate.route) is same] for same in (True, False))
+    shown = kernel_failures(telemetry.kernel, joined, spans, failing, alike, others)
     return predicate.model_copy(update={"kernel": shown})
 
 

@@ -34,8 +34,9 @@ def focus(timelines: Timelines, members: Sequence[int], answer: AnswerProperty |
     healthy = sorted(own, key=lambda i: requests[i].route != first.route)
     if timelines.joined.num_rows:
         alike = [requests[i] for i in healthy if requests[i].route == first.route]
+        others = [requests[i] for i in healthy if requests[i].route != first.route]
         failed = [requests[i] for i in failing]
-        shown = kernel_failures(timelines.telemetry.kernel, timelines.joined, timelines.spans, failed, alike)
+        shown = kernel_failures(timelines.telemetry.kernel, timelines.joined, timelines.spans, failed, alike, others)
         predicate = predicate.model_copy(update={"kernel": shown})
     return replace(
         timelines, requests=requests, predicate=predicate, failing=failing, healthy=healthy, reasons=reasons, rivals=[]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from butfor.correlating.orders import Rows
+from butfor.evidence.families import family, is_a
 from butfor.evidence.kernels import LOOKUPS, act, error_name, target_type
 from butfor.evidence.predicates import KernelFailure
 from butfor.evidence.timelines import RequestSeen
@@ -22,22 +23,32 @@ _COLUMNS = ("kind", "value", "errno", "family", "path")
 
 
 def kernel_failures(
-    kernel: pa.Table, joined: pa.Table, spans: pa.Table, failing: Sequence[RequestSeen], healthy: Sequence[RequestSeen]
-) -> list[KernelFailure]:
+    kernel: pa.Table, joined: pa.Table, spans: pa.Table, failing: Sequence[RequestSeen], healthy: Sequence[RequestSeen],
+    others: Sequence[RequestSeen] = (),
+) -> list[KernelFailure]:  # fmt: skip
     """Tuples that every failing request shows and no healthy one; empty where too few ran while it was watched.
 
-    `healthy` are those of the same route. A request is told by its own spans, not by those of requests it made.
+    `healthy` are those of the same route; where they are too few, the service's healthy requests of `others` tell what
+    is ordinary of no route: that something is exhausted, or that a process dies.
+    A request is told by its own spans, not by those of requests it made.
     """
     if not failing:
         return []
     compared = watched(kernel, healthy)
+    alike = len(compared) >= LEAST_HEALTHY
+    compared += [] if alike else watched(kernel, others)
     if len(compared) < LEAST_HEALTHY:
         return []
     shown = shown_by(kernel, joined, spans, [*failing, *compared])
     common = set.intersection(*(shown.get(one.span, set()) for one in failing))
     common -= set().union(*(shown.get(one.span, set()) for one in compared))
-    telling = [one for one in common if len(failing) > 1 or one.errno not in LOOKUPS]
+    telling = [one for one in common if _grave(one) or (alike and (len(failing) > 1 or one.errno not in LOOKUPS))]
     return sorted(telling, key=lambda one: (one.kind, one.errno, one.target_type))[:MAX_TUPLES]
+
+
+def _grave(failure: KernelFailure) -> bool:
+    """Whether it is ordinary of no request: something is exhausted, or a process died."""
+    return failure.target_type == "process" or is_a(family(["OSError"], failure.errno), "exhausted")
 
 
 def shown_by(
