@@ -110,6 +110,13 @@ def _left_over(findings: Findings) -> str:
     if not left:
         return ""
     named = ", ".join(sha[:12] for sha in left[:10]) + (f" and {len(left) - 10} more" if left[10:] else "")
+    steps = findings.bisected.bisection.steps if findings.bisected else []
+    unknown = {str(step["commit"]): str(step["reason"]) for step in steps if step["judgement"] == "unknown"}
+    odd = [(sha, why) for sha, why in unknown.items() if not why.startswith(("does not start", "could not be run"))]
+    if odd:
+        sha, why = odd[0]
+        said = f"{len(odd)} of them answer neither as good does nor as captured ({sha[:12]}: {why[:200]})"
+        return f"{said}; look at each with repro/run: {named}"
     return f"make the revisions between them start (setup, prepare), or look at each with repro/run: {named}"
 
 

@@ -106,7 +106,13 @@ class Lesson:
 
     def _why(self, name: str, known: set[str]) -> str:
         if name not in known:
-            return "good does not answer it alike each time, or good and bad answer it with different statuses"
+            good, bad = (
+                dict.fromkeys(shown.said[name].status for shown in runs if name in shown.said)
+                for runs in (self.good, self.bad)
+            )
+            if len(good) == 1 and bad and good != bad:
+                return f"good answers it with {next(iter(good))}, bad with {', '.join(map(str, bad))}"
+            return "good does not answer it alike each time"
         return "it did not fail as captured at bad, or at good too"
 
 
