@@ -55,6 +55,20 @@ def test_a_record_of_a_span_that_was_not_captured_names_its_trace_and_is_a_findi
     assert [f.evidence for f in found.findings if f.kind == "unknown_span"] == [["kernel:0", "kernel:1"]]
 
 
+def test_a_span_that_was_not_captured_is_taken_for_the_nearest_that_its_own_process_did_for_the_trace():
+    pid = {"resource": [("service.name", "stock"), ("process.pid", "1")]}
+    stock = {"service": "stock", **pid}
+    spans = [
+        server("t", 0, 100), span("t", "c1", 10, 30, "s"), span("t", "c2", 40, 90, "s"), server("v", 0, 100, name="z"),
+        server("t", 12, 28, name="a", parent="c1", **stock), server("t", 45, 80, name="b", parent="c2", **stock),
+    ]  # fmt: skip
+    events = [event(at, trace="t", name="lost", pid=200) for at in (11, 20, 29, 44, 81)]
+    events += [event(20, trace="t", name="lost", pid=999), event(20, trace="v", name="lost", pid=200)]
+    rows, _ = joined(spans, events, [process(200, "stock")])
+    assert [row[1] for row in rows] == [ref("t", name) for name in "aaabb"] + [ref("t", "s"), ref("v", "z")]
+    assert {row[2:] for row in rows} == {("thread", 0.9)}
+
+
 def test_one_span_id_in_two_traces_is_told_apart():
     spans = [server("t", 0, 100), server("u", 0, 100)]
     rows, _ = joined(spans, [event(20, trace="u", name="s"), event(20, trace="t", name="s")])

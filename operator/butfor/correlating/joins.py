@@ -21,6 +21,7 @@ from butfor.correlating.lookups import Numbers
 from butfor.correlating.moments import Moments, Threads
 from butfor.correlating.orders import Ordered, Rows
 from butfor.correlating.records import Records
+from butfor.correlating.strays import at_home
 from butfor.evidence.kernels import JOIN_SOURCES, JOINED, JoinSummary
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import Finding, FindingKind
@@ -62,6 +63,7 @@ class _Join:
     def __init__(self, telemetry: Telemetry, spans: Ordered, segments: pa.Table, known: Homes) -> None:
         self.events, self.spans, self.homes, self.segments = telemetry.kernel, spans, known, segments
         self.records = Records(self.events, spans)
+        self._strays: list[Rows] = []
         self.pid, self.tid = (np.asarray(self.events[name], dtype=np.int64) for name in ("pid", "tid"))
         count = self.events.num_rows
         self.event = np.empty(count, np.int64)
@@ -84,6 +86,8 @@ class _Join:
             *_finding("unknown_span", unknown if len(odd) else odd, "the record names a span that was not captured"),
         ]
         exact = np.concatenate(self._parts(lambda events: events[self.confidence[events] == EXACT], told))
+        if len(odd):
+            self._at_home(np.concatenate(self._strays), exact)
         self.tids, thread = self._threads(exact)
         threads = Threads(self.events, self.spans, self.homes, self.segments, thread)
         left = np.concatenate(self._parts(lambda part: self._on_thread(part, threads), _slices(len(self.row))))
@@ -115,7 +119,16 @@ class _Join:
         row, found = self.records.search(odd)
         self._set(odd, row, found)
         unknown = (row < 0) | (found == Records.TRACE) | (found == Records.SOCKET_TRACE)
+        self._strays.append(odd[(row >= 0) & unknown])
         return odd[found == Records.STALE], odd[unknown]
+
+    def _at_home(self, unknown: Rows, exact: Rows) -> None:
+        """Events whose span was not captured: by what their own process did for the trace."""
+        if not len(unknown):
+            return
+        pids, home = self._processes(unknown, exact)
+        home, time = home[pids.of(self.pid[unknown])], self.records.time(unknown)
+        self.row[unknown] = at_home(self.spans, self.homes, self.row[unknown], home, time)
 
     def _set(self, events: Rows, row: Rows, found: npt.NDArray[np.int8]) -> None:
         self.row[events], self.source[events] = row, _SOURCES[found]

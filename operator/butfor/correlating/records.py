@@ -105,6 +105,10 @@ class Records:
         found: Bools = (time >= self._spans.start[row] - SLACK_NS) & (time - np.maximum(took, 0) <= last + SLACK_NS)
         return found
 
+    def time(self, events: Rows) -> Rows:
+        """When they ended."""
+        return self._time[events]
+
     def untold(self, part: slice) -> Bools:
         """Events whose record names no trace."""
         found: Bools = self._trace.codes[part] == self._none
