@@ -62,21 +62,43 @@ static __always_inline void abandon(void *ctx, struct task_struct *task, int des
 	butfor_end(event);
 }
 
+/* A watched thread keeps something, and is found by that: the map of processes is asked now and then. */
+static __always_inline struct butfor_pending *pending_of(struct task_struct *task)
+{
+	struct butfor_pending *pend = bpf_task_storage_get(&pending, task, 0, 0);
+	__u64 now;
+
+	if (!pend) {
+		if (!butfor_watched())
+			return NULL;
+		pend = bpf_task_storage_get(&pending, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (!pend) {
+			butfor_count(&losses, LOSS_PENDING_FULL);
+			return NULL;
+		}
+	}
+	now = bpf_ktime_get_ns();
+	if (now - pend->asked_ns > BUTFOR_ASK_NS) {
+		if (!butfor_watched())
+			return NULL;
+		pend->asked_ns = now;
+	}
+	pend->since_ns = now;
+	return pend;
+}
+
 /* The registers are read where they are needed: most calls end before. */
 static __always_inline int entering(unsigned long long *ctx, __u64 call)
 {
 	struct task_struct *task;
 	struct butfor_pending *pend;
 
-	if (call >= BUTFOR_CALLS || call_kinds[call] == KIND_NONE || !butfor_watched())
+	if (call >= BUTFOR_CALLS || call_kinds[call] == KIND_NONE)
 		return 0;
 	task = bpf_get_current_task_btf();
-	pend = bpf_task_storage_get(&pending, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!pend) {
-		butfor_count(&losses, LOSS_PENDING_FULL);
+	pend = pending_of(task);
+	if (!pend)
 		return 0;
-	}
-	pend->since_ns = bpf_ktime_get_ns();
 	pend->call = call;
 	if (call == close_call)
 		abandon(ctx, task, (int)PT_REGS_PARM1_CORE_SYSCALL((struct pt_regs *)ctx[0]), pend);

@@ -5,6 +5,8 @@
 #include "maps.h"
 
 #define BUTFOR_CALLS 512
+/* So long a thread of a process that is watched no more may still be told of. */
+#define BUTFOR_ASK_NS 100000000ULL
 
 struct butfor_pending {
 	__u64 since_ns;
@@ -13,6 +15,7 @@ struct butfor_pending {
 	struct butfor_identity who;
 	struct butfor_stack_key stacked;  /* of the last stack that was asked for, and when */
 	__u64 stacked_ns;
+	__u64 asked_ns;    /* when it was last asked whether the process is watched */
 };
 
 #endif

@@ -149,11 +149,12 @@ static __always_inline void butfor_end(struct butfor_event *event)
 static __always_inline void butfor_stack(void *ctx, struct butfor_event *event)
 {
 	struct butfor_stack_key key = {.pid = event->pid, .call = event->call, .value = event->value};
-	__u64 *last = bpf_map_lookup_elem(&stacked, &key);
+	__u64 *last = bpf_map_lookup_elem(&stacked, &key), now = event->time_ns;
 
-	if (last && event->time_ns - *last < BUTFOR_SECOND)
+	if (last && now - *last < BUTFOR_SECOND)
 		return;
-	bpf_map_update_elem(&stacked, &key, &event->time_ns, BPF_ANY);
+	/* up to 6.1 the verifier refuses a record's memory as a map's value */
+	bpf_map_update_elem(&stacked, &key, &now, BPF_ANY);
 	event->user_stack = bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK);
 	if (event->user_stack < 0)
 		butfor_count(&losses, LOSS_STACK);

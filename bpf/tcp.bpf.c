@@ -10,7 +10,8 @@ static __always_inline int tell(struct sock *sk, __u32 kind, __s64 value, __u64 
 	struct butfor_socket *known = bpf_map_lookup_elem(&sockets, &key);
 	struct butfor_event *event;
 
-	if (!known || known->closed)
+	/* whoever closes with a reset has closed the socket when it sends it */
+	if (!known || (known->closed && (kind != KIND_RESET_SENT || known->tid != (__u32)bpf_get_current_pid_tgid())))
 		return 0;
 	event = butfor_begin(kind);
 	if (!event)
@@ -30,14 +31,15 @@ static __always_inline int tell(struct sock *sk, __u32 kind, __s64 value, __u64 
 
 BUTFOR_ON_TRACEPOINT(retransmit, tcp_retransmit_skb, tell(sk, KIND_RETRANSMIT, 0, 0), struct sock *sk)
 
-/* As the tracepoint: only what was sent. On entry that is not known yet: a kprobe tells of attempts. */
-SEC("fexit/__tcp_retransmit_skb")
+/* Of timeouts and of recovery, not of tail loss probes: the function that all of them pass, __tcp_retransmit_skb, is taken
+ * apart by the compiler, and its name is then never entered. What was sent is known at the end: a kprobe tells of attempts. */
+SEC("fexit/tcp_retransmit_skb")
 int BPF_PROG(retransmit__fexit, struct sock *sk, struct sk_buff *skb, int segments, int refused)
 {
 	return refused ? 0 : tell(sk, KIND_RETRANSMIT, 0, 0);
 }
 
-SEC("kprobe/__tcp_retransmit_skb")
+SEC("kprobe/tcp_retransmit_skb")
 int BPF_KPROBE(retransmit__kprobe, struct sock *sk)
 {
 	return tell(sk, KIND_RETRANSMIT, 0, 0);
