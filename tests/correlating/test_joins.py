@@ -69,6 +69,21 @@ def test_a_span_that_was_not_captured_is_taken_for_the_nearest_that_its_own_proc
     assert {row[2:] for row in rows} == {("thread", 0.9)}
 
 
+def test_a_request_that_was_not_captured_when_none_was_is_told_as_that():
+    spans = [server("t", 0, 100), server("u", 50, 300), server("v", 400, 500)]
+    probes = [event(at, trace="probe", name="lost") for at in (-20, 200, 350, 900)]
+    rows, found = joined(spans, [*probes, event(-20, trace="t", name="lost")])
+    assert rows == [(4, ref("t", "s"), "thread", 0.9)]
+    told = {f.kind: f.evidence for f in found.findings}
+    assert told == {
+        "unknown_span": ["kernel:1", "kernel:4"],
+        "uncaptured_request": ["kernel:0", "kernel:2", "kernel:3"],
+    }
+    [detail] = [f.detail for f in found.findings if f.kind == "uncaptured_request"]
+    assert detail.startswith("3 events, 1 before the first captured request: ")
+    assert (found.join.outside, found.join.unattributed) == (3, 1)
+
+
 def test_one_span_id_in_two_traces_is_told_apart():
     spans = [server("t", 0, 100), server("u", 0, 100)]
     rows, _ = joined(spans, [event(20, trace="u", name="s"), event(20, trace="t", name="s")])

@@ -19,12 +19,13 @@ import pyarrow as pa
 from butfor.correlating.homes import Homes, homes
 from butfor.correlating.lookups import Numbers
 from butfor.correlating.moments import Moments, Threads
+from butfor.correlating.notes import between, noted
 from butfor.correlating.orders import Ordered, Rows
 from butfor.correlating.records import Records
 from butfor.correlating.strays import at_home
 from butfor.evidence.kernels import JOIN_SOURCES, JOINED, JoinSummary
 from butfor.evidence.telemetry import Telemetry
-from butfor.evidence.timelines import Finding, FindingKind
+from butfor.evidence.timelines import Finding
 
 EXACT = 1.0
 _CONFIDENCES = np.array([0, EXACT, 0.5, 0.9, 0.9, 0.5, 0.5], np.float32)
@@ -34,7 +35,6 @@ _TIMELINE = 2
 PART = 1 << 17
 """Events handled at once: what is in between stays in the processor's cache."""
 WORKERS = 2
-_MAX_EXAMPLES = 20
 
 Several = tuple[Rows, Rows, npt.NDArray[np.int8], Rows]
 S = TypeVar("S")
@@ -64,7 +64,8 @@ class _Join:
         self.events, self.spans, self.homes, self.segments = telemetry.kernel, spans, known, segments
         self.records = Records(self.events, spans)
         self._strays: list[Rows] = []
-        self.pid, self.tid = (np.asarray(self.events[name], dtype=np.int64) for name in ("pid", "tid"))
+        columns = (np.asarray(self.events[name], dtype=np.int64) for name in ("time_ns", "pid", "tid"))
+        self.time, self.pid, self.tid = columns
         count = self.events.num_rows
         self.event = np.empty(count, np.int64)
         self.row = np.empty(count, np.int32)
@@ -77,14 +78,14 @@ class _Join:
         told = self._parts(self._told, _slices(len(self.row)))
         self.records.look_up()
         odd, stale = _together(self._parts(self._by_record, told))
+        unknown = odd
         if len(odd):
             self.records.look_up_traces(odd)
             more, unknown = _together(self._parts(self._by_trace, (odd[part] for part in _slices(len(odd)))))
             stale = np.sort(np.concatenate((stale, more)))
-        findings = [
-            *_finding("stale_context", stale, "the thread's record names a span that was not open then"),
-            *_finding("unknown_span", unknown if len(odd) else odd, "the record names a span that was not captured"),
-        ]
+        apart = between(self.spans, self.time, unknown[self.row[unknown] < 0])
+        self.outside[apart] = True
+        findings = list(noted(self.spans, self.time, stale, unknown, apart))
         exact = np.concatenate(self._parts(lambda events: events[self.confidence[events] == EXACT], told))
         if len(odd):
             self._at_home(np.concatenate(self._strays), exact)
@@ -155,8 +156,9 @@ class _Join:
         tid = self.tids.of(self.tid[part])
         if (silent := self.records.silent(part)) is not None:
             # a thread that is known to keep a record, and whose record said that no span was active, was in none
-            self.outside[part] = left & silent & threads.known(tid)
-            left &= ~self.outside[part]
+            away = left & silent & threads.known(tid)
+            self.outside[part] |= away
+            left &= ~away
         row, share = threads.find(part, tid)
         held = left & (row >= 0)
         for column, value in ((self.row, row), (self.source, _TIMELINE), (self.confidence, share)):
@@ -227,12 +229,6 @@ def _slices(count: int) -> Iterator[slice]:
 def _together(parts: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
     first, second = zip(*parts, strict=True)
     return np.concatenate(first), np.concatenate(second)
-
-
-def _finding(kind: FindingKind, events: Rows, detail: str) -> Iterator[Finding]:
-    if len(events):
-        examples = [f"kernel:{event}" for event in events[:_MAX_EXAMPLES].tolist()]
-        yield Finding(kind=kind, evidence=examples, detail=f"{len(events)} events: {detail}")
 
 
 def _commonest(code: Rows, value: Rows, size: int) -> Rows:

@@ -23,6 +23,7 @@ FindingKind = Literal[
     "clock_skew",
     "unknown_span",
     "stale_context",
+    "uncaptured_request",
 ]
 
 
