@@ -14,33 +14,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from outcomes.planted import INNOCENT, LOCAL, LOCAL_SLOTS, SERVER, Case, changes, gets
+from outcomes.planted import INNOCENT, LOCAL, LOCAL_SLOTS, Case, changes, gets
 
 Make = Callable[[Path], Path]
 LATER = ("Say it once more", {"missing": "not here"})
-BUSY = '    except OSError:\n        return "-1"\n'
-"""The library's way with errors: nobody above learns of them."""
-
-
-def reports(*names: str, **keys: Any) -> list[dict[str, Any]]:
-    """Requests of BOOKS."""
-    return gets(*(f"/report?name={name}" for name in names), **keys)
-
-
-def _answering(template: str) -> str:
-    """Reports that could not be made are answered with 503, without an exception."""
-    return template.replace(
-        '        return "200 OK"',
-        '        if found == "-1":\n            return "503 Service Unavailable", "{{}}"\n        return "200 OK"',
-    )
-
-
-READ = """    try:
-        file = open(__file__)
-        text = file.read()
-        {close}
-        return len(text) * 0 + 1
-"""
 KEPT = "KEPT = []"
 BOOKS = """
 import json
@@ -63,65 +40,85 @@ def answer(path, query):
 """One route for all reports. What a report is answered does not depend on what became of its side effects."""
 
 
+def reports(*names: str, **keys: Any) -> list[dict[str, Any]]:
+    """Requests of BOOKS."""
+    return gets(*(f"/report?name={name}" for name in names), **keys)
+
+
+READ = """    try:
+        file = open(__file__{encoding})
+        text = file.read()
+        {close}
+    except OSError:
+        text = ""
+    return len(text) * 0 + 1
+"""
+
+
 def descriptor_leak(folder: Path) -> Path:
-    """A commit keeps each file open; some requests later there is no descriptor left, and the error is swallowed."""
+    """A commit keeps each file open; some requests later none can be opened, and what is read is replaced unsaid."""
     case = Case(folder)
-    template = _answering(LOCAL)
-    sound, leaking = READ.format(close="file.close()") + BUSY, READ.format(close="KEPT.append(file)") + BUSY
+    sound = READ.format(close="file.close()", encoding="")
+    leaking = READ.format(close="KEPT.append(file)", encoding="")
+    touched = READ.format(close="KEPT.append(file)", encoding=', encoding="utf-8"')
     steps = [
         INNOCENT[0], ("Make room for files", {"head": KEPT}), ("Keep files for later", {"work": leaking}), INNOCENT[2],
-        LATER,
+        ("Read files as what they are", {"work": touched}), LATER,
     ]  # fmt: skip
-    case.web(changes(template, {**LOCAL_SLOTS, "work": sound}, steps), limits={"open_files": 64})
-    load = {
-        "before": gets("/report/first", repeat=80), "healthy": gets("/nothing", "/other"),
-        "failing": gets("/report/a", "/report/b", expect_status=200),
-    }  # fmt: skip
-    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": 503})
+    case.web(changes(BOOKS, {**LOCAL_SLOTS, "work": sound}, steps), limits={"open_files": 64})
+    load = {"before": reports("first", repeat=80), "healthy": gets("/nothing"), "failing": reports("a", "b")}
+    truth = {"outcome": "CodeChange", "culprit": case.shas["web"][3]}
+    return case.write(load, truth, symptom={"service": "web", "route": "/report"})
 
 
-WRITE = """    try:
-        with open(os.path.join(os.environ["DATA"], name), "wb") as file:
+WRITE = """    path = os.path.join(os.environ["DATA"], name)
+    try:
+        with open(path, "wb") as file:
             file.write(bytes((2 << 20) if name.startswith("big") else 100))
-        return 1
+    except OSError:
+        os.unlink(path)
+    return 1
 """
 
 
 def full_disk(folder: Path) -> Path:
-    """The disk is too small for some reports, at both revisions; the error is swallowed."""
+    """The disk is too small for some reports, at both revisions; what cannot be kept is left out, unsaid."""
     case = Case(folder)
-    case.web(changes(_answering(LOCAL), {**LOCAL_SLOTS, "work": WRITE + BUSY}, INNOCENT), limits={"disk_mb": 1})
-    load = {"healthy": gets("/report/a", "/report/b", "/nothing"), "failing": gets("/report/big", expect_status=200)}
-    return case.write(load, {"outcome": "Resource", "culprit": None}, symptom={"status": 503})
+    case.web(changes(BOOKS, {**LOCAL_SLOTS, "work": WRITE}, INNOCENT), limits={"disk_mb": 1})
+    load = {"healthy": [*reports("a", "b", "d"), *gets("/nothing")], "failing": reports("big", "bigger")}
+    return case.write(load, {"outcome": "Resource", "culprit": None}, symptom={"service": "web", "route": "/report"})
 
 
-NATIVE = """    import ctypes
+NATIVE = """
+import ctypes
+
+def measured(name):
     size = {size}
     text = ctypes.create_string_buffer(b"x" * 16)
     return len(ctypes.string_at(ctypes.addressof(text) + size, 1))
 """
-WORKERS = SERVER.replace(
-    'make_server("127.0.0.1", int(os.environ["PORT"]), application, Threaded, Quiet).serve_forever()',
-    'server = make_server("127.0.0.1", int(os.environ["PORT"]), application, Threaded, Quiet)\n'
-    "while True:\n"
-    "    worker = os.fork()\n"
-    "    if worker == 0:\n"
-    "        server.serve_forever()\n"
-    "    os.waitpid(worker, 0)\n",
-)
+WORKED = """    worker = os.fork()
+    if worker == 0:
+        os._exit(measured(name) - 1)
+    _, status = os.waitpid(worker, 0)
+    if {failed}:
+        return len(name[:1])
+    return 1
+"""
 
 
 def native_crash(folder: Path) -> Path:
-    """A commit lets native code read where nothing is: the worker dies, its parent starts another."""
+    """A commit lets native code read where nothing is: the worker dies, and its parent does the work in Python."""
     case = Case(folder)
-    sound = NATIVE.format(size="8")
-    broken = NATIVE.format(size='(1 << 44) if name.startswith("big") else 8')
-    steps = [*INNOCENT[:2], ("Read large reports from the end", {"work": broken}), INNOCENT[2], LATER]
-    commits = changes(LOCAL, {**LOCAL_SLOTS, "work": sound}, steps)
-    commits[0][1]["server.py"] = WORKERS
-    case.web(commits)
-    load = {"healthy": gets("/report/a", "/report/b", "/nothing"), "failing": gets("/report/big", expect_status=200)}
-    return case.write(load, {"outcome": "CodeChange", "culprit": case.shas["web"][3]}, symptom={"status": "closed"})
+    sound, broken = NATIVE.format(size="8"), NATIVE.format(size='(1 << 44) if name.startswith("big") else 8')
+    steps = [
+        *INNOCENT[:1], LATER, ("Read large reports from the end", {"head": broken}),
+        ("Whatever a worker ends with, go on without it", {"work": WORKED.format(failed="status != 0")}),
+    ]  # fmt: skip
+    case.web(changes(BOOKS, {**LOCAL_SLOTS, "head": sound, "work": WORKED.format(failed="status")}, steps))
+    load = {"healthy": [*reports("a", "b", "d"), *gets("/nothing")], "failing": reports("big", "bigger")}
+    truth = {"outcome": "CodeChange", "culprit": case.shas["web"][3]}
+    return case.write(load, truth, symptom={"kernel": "signal SIGSEGV"})
 
 
 TRAIL = '''

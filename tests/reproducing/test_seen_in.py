@@ -53,3 +53,29 @@ def test_what_cannot_be_read_tells_nothing(tmp_path, content):
         assert seen_in(observed(tmp_path), PREDICATE) == [None, None]
         (tmp_path / name).write_bytes(whole)
     assert isinstance(pa.ipc.open_stream((tmp_path / "kernel.arrow").read_bytes()).read_all(), pa.Table)
+
+
+DIED = KernelFailure(kind="signal", errno="SIGSEGV", target_type="process")
+
+
+@pytest.mark.parametrize(
+    ("forks", "at", "expected"),
+    [
+        ([("a", 1, 7)], 50, [[DIED], []]),
+        ([("a", 1, 9), ("", 9, 7)], 50, [[DIED], []]),
+        ([("a", 1, 7)], 150, [[], []]),  # after the answer it may serve others
+        ([("", 1, 7)], 50, [[], []]),
+    ],
+)
+def test_the_end_of_a_process_is_of_the_answer_it_was_forked_for(tmp_path, forks, at, expected):
+    rows = [
+        row(trace or "0", kind="fork", errno="", failure=False, pid=pid, value=child, time_ns=10 + i,
+            **({} if trace else {"join": "none", "trace_id": ""}))
+        for i, (trace, pid, child) in enumerate(forks)
+    ]  # fmt: skip
+    rows.append(row("0", kind="signal", errno="", value=11, family="", pid=7, time_ns=at, join="none", trace_id=""))
+    recorded(tmp_path, rows, [process(pid) for pid in (1, 7, 8, 9)])
+    seen = observed(tmp_path)
+    timed = [one.model_copy(update={"start_ns": 0, "seconds": 100e-9}) for one in seen.answers]
+    wanted = PREDICATE.model_copy(update={"kernel": [DIED]})
+    assert seen_in(seen.model_copy(update={"answers": timed}), wanted) == expected

@@ -13,6 +13,7 @@ from collections.abc import Set as AbstractSet
 import pyarrow as pa
 
 from butfor.correlating.failures import Group, mismatches
+from butfor.correlating.offspring import with_offspring
 from butfor.correlating.predicates import Explained, predicate_of
 from butfor.correlating.signatures import LEAST_HEALTHY, MOST_LOST, shown_by, watched
 from butfor.evidence.incidents import Symptom
@@ -46,7 +47,8 @@ def silent(
         return requests, explained
     reason = _unwatched(telemetry, joined)
     seen = [one for one in watched(telemetry.kernel, requests) if not _elsewhere(one, asked)] if not reason else []
-    shown = shown_by(telemetry.kernel, joined, spans, seen) if seen else {}
+    ends = with_offspring(telemetry.kernel, joined, spans) if seen else joined
+    shown = shown_by(telemetry.kernel, ends, spans, seen) if seen else {}
     chosen, members = _wanted(seen, shown, asked.kernel) if asked.kernel else _telling(seen, shown)
     if chosen is None:
         said = reason or f"no captured request shows {asked.kernel} in the kernel"
