@@ -31,7 +31,7 @@ from butfor_agent.windows import Windows
 _STEP_S = 0.01
 _MOST_ENDED, _MOST_ALIVE = 100_000, 16_384
 _TURN_S, _LAST_S = 0.25, 5.0
-_BATCH = 1 << 17
+_BATCH = 1 << 15
 _EXACT = "thread record"
 _LOOK_EVERY_S = 1.0
 
@@ -222,8 +222,10 @@ class Session:
                 raised = np.flatnonzero(events["kind"] == self._kinds["KIND_EXCEPTION"])
                 places = self._raising.places(events[raised]) if self._raising is not None else []
                 self._files.write(self._tables.batch(events, self.clock, raised, places))
-            if time.monotonic() > until:
-                return  # a flood has no end: others want their turn
+            # a flood has no end: others want their turn. And to read the ring's last record again and again as it grows
+            # would cost more, here and where it is written, than to come back for many
+            if len(events) < _BATCH or time.monotonic() > until:
+                return
 
     def _learn(self, events: NDArray[Any]) -> None:
         """The few records that change what we know, in order; then who and which stack is new."""
