@@ -84,6 +84,13 @@ def test_a_request_that_was_not_captured_when_none_was_is_told_as_that():
     assert (found.join.outside, found.join.unattributed) == (3, 1)
 
 
+def test_a_socket_for_which_no_span_was_stored_names_none_that_was_lost():
+    stored = event(50, "tcp_state", errno="", join="socket", miss="")
+    rows, found = joined([server("t", 0, 100)], [stored])
+    assert rows == [(0, ref("t", "s"), "window", 0.8)]
+    assert found.findings == []
+
+
 def test_one_span_id_in_two_traces_is_told_apart():
     spans = [server("t", 0, 100), server("u", 0, 100)]
     rows, _ = joined(spans, [event(20, trace="u", name="s"), event(20, trace="t", name="s")])

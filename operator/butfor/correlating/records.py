@@ -39,9 +39,10 @@ class Records:
         self._row = self._first_of_span = self._first_of_trace = np.empty(0, np.int32)
 
     def told(self, part: slice) -> Rows:
-        """Events of the part that have a record."""
+        """Events of the part whose record names a span; of a socket for which none was stored it names none."""
         join = self._join.codes[part]
-        events: Rows = np.flatnonzero((join == self._thread) | (join == self._socket)) + part.start
+        told = ((join == self._thread) | (join == self._socket)) & ~self.untold(part)
+        events: Rows = np.flatnonzero(told) + part.start
         # a span id is hardly ever in two traces: of such, any one is noted, and the others' events are odd
         self._trace_of[self._span.codes[events]] = self._trace.codes[events]
         return events
