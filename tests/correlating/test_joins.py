@@ -72,16 +72,17 @@ def test_a_span_that_was_not_captured_is_taken_for_the_nearest_that_its_own_proc
 def test_a_request_that_was_not_captured_when_none_was_is_told_as_that():
     spans = [server("t", 0, 100), server("u", 50, 300), server("v", 400, 500)]
     probes = [event(at, trace="probe", name="lost") for at in (-20, 200, 350, 900)]
-    rows, found = joined(spans, [*probes, event(-20, trace="t", name="lost")])
-    assert rows == [(4, ref("t", "s"), "thread", 0.9)]
+    others = [event(200, trace="other", name="lost"), event(-20, trace="t", name="lost")]
+    rows, found = joined(spans, [*probes, *others])
+    assert rows == [(5, ref("t", "s"), "thread", 0.9)]
     told = {f.kind: f.evidence for f in found.findings}
     assert told == {
-        "unknown_span": ["kernel:1", "kernel:4"],
-        "uncaptured_request": ["kernel:0", "kernel:2", "kernel:3"],
+        "unknown_span": ["kernel:4", "kernel:5"],
+        "uncaptured_request": ["kernel:0", "kernel:1", "kernel:2", "kernel:3"],
     }
     [detail] = [f.detail for f in found.findings if f.kind == "uncaptured_request"]
-    assert detail.startswith("3 events, 1 before the first captured request: ")
-    assert (found.join.outside, found.join.unattributed) == (3, 1)
+    assert detail.startswith("4 events, 1 before the first captured request: ")
+    assert (found.join.outside, found.join.unattributed) == (4, 1)
 
 
 def test_a_socket_for_which_no_span_was_stored_names_none_that_was_lost():

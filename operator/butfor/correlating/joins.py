@@ -83,7 +83,8 @@ class _Join:
             self.records.look_up_traces(odd)
             more, unknown = _together(self._parts(self._by_trace, (odd[part] for part in _slices(len(odd)))))
             stale = np.sort(np.concatenate((stale, more)))
-        apart = between(self.spans, self.time, unknown[self.row[unknown] < 0])
+        other = unknown[self.row[unknown] < 0]
+        apart = between(self.spans, self.time, other, self.records.traces(other))
         self.outside[apart] = True
         findings = list(noted(self.spans, self.time, stale, unknown, apart))
         exact = np.concatenate(self._parts(lambda events: events[self.confidence[events] == EXACT], told))

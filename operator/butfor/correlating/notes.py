@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from butfor.correlating.orders import Ordered, Rows
 from butfor.evidence.timelines import Finding, FindingKind
 
 _MAX_EXAMPLES = 20
 
+Codes = npt.NDArray[np.int32]
 
-def between(spans: Ordered, time: Rows, events: Rows) -> Rows:
-    """Those of the events, which are rows of `time`, at which no captured span was open in any process."""
+
+def between(spans: Ordered, time: Rows, events: Rows, trace: Codes) -> Rows:
+    """Those of the events, rows of `time`, whose trace has some of them when no captured span was open anywhere."""
     if not len(events):
         return events
     by = np.argsort(spans.start, kind="stable")
     until = np.maximum.accumulate(spans.end[by])
     before = np.searchsorted(spans.start[by], time[events], "right") - 1
-    found: Rows = events[(before < 0) | (until[before] < time[events])]
+    alone = (before < 0) | (until[before] < time[events])
+    found: Rows = events[np.isin(trace, trace[alone])]
     return found
 
 
@@ -33,7 +37,9 @@ def noted(spans: Ordered, time: Rows, stale: Rows, unknown: Rows, apart: Rows) -
     yield from _finding("unknown_span", lost, "", "the record names a span that was not captured")
     early = np.count_nonzero(time[apart] < spans.start.min())
     when = f", {early} before the first captured request" if early else ""
-    yield from _finding("uncaptured_request", apart, when, "they are of other requests, and no captured one ran then")
+    yield from _finding(
+        "uncaptured_request", apart, when, "they are of other requests, which ran when no captured one did"
+    )
 
 
 def _finding(kind: FindingKind, events: Rows, when: str, detail: str) -> Iterator[Finding]:

@@ -110,6 +110,11 @@ class Records:
         """When they ended."""
         return self._time[events]
 
+    def traces(self, events: Rows) -> Codes:
+        """A number for the trace that each event's record names."""
+        found: Codes = self._trace.codes[events]
+        return found
+
     def untold(self, part: slice) -> Bools:
         """Events whose record names no trace."""
         found: Bools = self._trace.codes[part] == self._none
