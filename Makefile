@@ -45,6 +45,10 @@ generate: .venv/.ready ## write generated files (the verdict's JSON Schema)
 bench: .venv/.ready ## measure: runs against git bisect, a run's cost, capture's cost, the analysis, the kernel's evidence (out/bench.json)
 	@PYTHONPATH=tests $(RUN)python -m bench --json out/bench.json
 
+.PHONY: kernels
+kernels: .venv/.ready ## boot other kernels (Debian's, in qemu) and attach the probes in every way (needs qemu-system-x86)
+	@$(RUN)python tests/kernel/matrix
+
 .PHONY: clean
 clean: ## remove what was built here (caches elsewhere stay)
 	@rm -rf .venv .tools out

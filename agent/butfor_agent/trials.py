@@ -23,7 +23,7 @@ Result = tuple[str, str]
 # r0 = 0; exit
 _NOTHING = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
 _KPROBE, _TRACEPOINT, _PERF_EVENT, _RAW_TRACEPOINT, _TRACING = 2, 5, 7, 17, 26
-_FENTRY = 24
+_TP_BTF, _FENTRY = 23, 24
 _SOFTWARE, _CPU_CLOCK = 1, 0
 _PERF_TRACEPOINT = 2
 _SET_BPF, _ENABLE = 0x40042408, 0x2400
@@ -36,8 +36,8 @@ _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 def tried() -> dict[str, Result]:
     """Every way, with what came of it."""
     ways: dict[str, Callable[[Library], None]] = {
-        "raw_tracepoint": _raw_tracepoint, "tracepoint": _tracepoint, "kprobe": _kprobe, "fentry": _fentry,
-        "uprobe": _uprobe, "perf": _perf,
+        "raw_tracepoint": _raw_tracepoint, "tracepoint": _tracepoint, "tp_btf": _tp_btf, "kprobe": _kprobe,
+        "fentry": _fentry, "uprobe": _uprobe, "perf": _perf,
     }  # fmt: skip
     return {name: _try(way) for name, way in ways.items()}
 
@@ -99,11 +99,17 @@ def _raw_tracepoint(lib: Library) -> None:
         _closing(program)
 
 
+def _tp_btf(lib: Library) -> None:
+    _through_types(lib, _EVENT, _TP_BTF)
+
+
 def _fentry(lib: Library) -> None:
-    function = lib.checked(
-        f"{_FUNCTION} in the kernel's BTF", lib.libbpf_find_vmlinux_btf_id(_FUNCTION.encode(), _FENTRY)
-    )
-    program = _loaded(lib, _TRACING, attach_type=_FENTRY, function=function)
+    _through_types(lib, _FUNCTION, _FENTRY)
+
+
+def _through_types(lib: Library, name: str, attach_type: int) -> None:
+    found = lib.checked(f"{name} in the kernel's BTF", lib.libbpf_find_vmlinux_btf_id(name.encode(), attach_type))
+    program = _loaded(lib, _TRACING, attach_type=attach_type, function=found)
     try:
         _closing(lib.checked("attaching", lib.bpf_raw_tracepoint_open(None, program)))
     finally:

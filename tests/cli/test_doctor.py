@@ -8,7 +8,7 @@ from butfor.cli import doctors
 from butfor.ports import examinations
 from butfor.ports.examinations import Finding
 
-WAYS = {"raw_tracepoint", "tracepoint", "kprobe", "fentry", "uprobe", "perf"}
+WAYS = {"raw_tracepoint", "tracepoint", "tp_btf", "kprobe", "fentry", "uprobe", "perf"}
 
 
 def test_every_way_of_attaching_is_answered_with_a_reason():

@@ -20,7 +20,7 @@ from butfor.ports.kernels import Kernel
 
 State = Literal["yes", "no", "unknown"]
 _CAPABILITIES = {"bpf": 39, "perfmon": 38, "sys_admin": 21, "sys_ptrace": 19, "sys_resource": 24}
-_WAYS = ("raw_tracepoint", "tracepoint", "kprobe", "fentry", "uprobe", "perf")
+_WAYS = ("raw_tracepoint", "tracepoint", "tp_btf", "kprobe", "fentry", "uprobe", "perf")
 _SECONDS = 60
 
 
@@ -119,11 +119,11 @@ def _ways() -> list[Finding]:
 def _agent() -> Finding:
     try:
         with Kernel.start() as kernel:
-            probes = dict(kernel.probes)
+            probes, ways = dict(kernel.probes), dict(kernel.ways)
     except InfrastructureError as error:
         return Finding("kernel events", "no", str(error))
     refused = [f"{name}: {why}" for name, why in probes.items() if why != "attached"]
-    live = ", ".join(name for name, why in probes.items() if why == "attached")
+    live = ", ".join(f"{name} by {ways.get(name, '?')}" for name, why in probes.items() if why == "attached")
     return Finding("kernel events", "yes", live + (f" (not {'; '.join(refused)})" if refused else ""))
 
 

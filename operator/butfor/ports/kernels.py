@@ -41,6 +41,8 @@ class Kernel:
 
     def __init__(self, process: subprocess.Popen[bytes], probes: dict[str, str]) -> None:
         self._process, self.probes = process, probes
+        self.ways: dict[str, str] = {}
+        """By which ways each probe is attached, and why not by an earlier one."""
         self.recording = threading.Lock()
         """Held while a folder is open: an agent writes one recording at a time."""
 
@@ -56,7 +58,8 @@ class Kernel:
         )  # fmt: skip
         kernel = cls(process, {})
         try:
-            kernel.probes = kernel._answer(_START_S)["probes"]
+            answer = kernel._answer(_START_S)
+            kernel.probes, kernel.ways = answer["probes"], answer.get("ways", {})
         except InfrastructureError:
             kernel.stop()
             raise

@@ -1,0 +1,78 @@
+"""`python tests/kernel/matrix`: boot Debian's kernels without hardware support, attach by each way, print what came."""
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import boots
+import images
+import kernels
+from butfor_agent.attaching import WAYS
+
+HEADS = ("kernel", "way", "calls", "tcp", "lifecycle", "waiting")
+WANTED = {
+    "calls": ("open ENOENT", "connect ECONNREFUSED"),
+    "tcp": ("tcp_state", "retransmit", "reset_sent", "reset_received"),
+    "lifecycle": ("fork", "exec", "exit", "signal 11", "oom_kill"),
+    "waiting": ("off_cpu",),
+}
+
+
+def main():
+    """Exit code 1 where a probe was attached and an event that it is for did not come."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--suites", default=",".join(kernels.SUITES))
+    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--json", type=Path, help="write all that the guests said")
+    options = parser.parse_args()
+    if reason := boots.lacking():
+        print(f"skipped: {reason}")
+        return 0
+    said = {}
+    with tempfile.TemporaryDirectory(prefix="butfor-matrix-") as scratch:
+        image = Path(scratch) / "image.cpio"
+        images.build(image)
+        for kernel in kernels.fetched(options.suites.split(",")).values():
+            name = kernel.name.removeprefix("vmlinuz-")
+            said[name] = boots.booted(kernel, image, options.ways.split(","))
+            print(table({name: said[name]}), file=sys.stderr, flush=True)
+    print(table(said))
+    if options.json:
+        options.json.write_text(json.dumps(said, indent=1))
+    return int(any(missing(probe, row) for rows in said.values() for row in rows for probe in WANTED))
+
+
+def missing(probe, row):
+    """Events that an attached probe did not bring."""
+    if row.get("probes", {}).get(probe) != "attached":
+        return []
+    return [event for event in WANTED[probe] if event not in row["events"]]
+
+
+def table(said):
+    """Markdown; a cell is the ways that were taken, or why there are none."""
+    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
+    lines += [f"| {name} | {row['way']} | {' | '.join(cells(row))} |" for name, rows in said.items() for row in rows]
+    return "\n".join(lines)
+
+
+def cells(row):
+    """One per probe."""
+    if "probes" not in row:
+        return [row["why"].split(f"{probe}: ")[-1].split(";")[0] for probe in WANTED]
+    return [cell(probe, row) for probe in WANTED]
+
+
+def cell(probe, row):
+    """`yes`, or what did not come, or why it is not attached."""
+    state = row["probes"].get(probe, "")
+    if state != "attached":
+        return f"no: {state}"
+    absent = missing(probe, row)
+    return f"attached, but no {', '.join(absent)}" if absent else "yes"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
