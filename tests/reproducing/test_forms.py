@@ -30,13 +30,14 @@ class Observing(LocalRunner):
 
     seen = None
     started = True
+    misses = {}
 
     def observe(self, tree, folder, *, healthy=True):
         assert folder.is_dir()
         assert (tree.revision, healthy) == ("between", False)
         if self.seen is None:
             raise InconclusiveError("no environment")
-        return None, SimpleNamespace(started=self.started, said=self.seen)
+        return None, SimpleNamespace(stub_misses=self.misses, started=self.started, said=self.seen)
 
 
 @pytest.fixture
@@ -67,6 +68,11 @@ def test_another_status_and_a_header_are_forms(formed):
     assert (status.status, status.answer) == (404, None)
     (header,) = formed({"f": says("name café", headers={"cache-control": "public"})}).also
     assert (header.answer.kind, header.answer.value) == ("header_is", "cache-control: public")
+
+
+def test_what_a_stub_could_not_answer_is_no_form(formed, monkeypatch):
+    monkeypatch.setattr(Observing, "misses", {"till": ["POST /charge"]})
+    assert formed({"f": says("name")}) is None
 
 
 def test_a_form_that_is_known_already_stays(formed):

@@ -288,7 +288,7 @@ def judged_json(folder: Path, value, *, status=200, predicate=PREDICATE, others=
 def test_of_an_error_an_answer_like_goods_with_other_values_is_none(tmp_path):
     result = judged_json(tmp_path, {"price": {"cents": 450, "band": "b"}, "lines": [{"id": 2}], "express": True})
     assert result["judgement"] == "good"
-    assert "1 of them with other values" in result["reason"]
+    assert "1 of them sound ones" in result["reason"]
     assert result["answers"][0]["alike"]
     assert not result["answers"][0]["as_good"]
 
@@ -299,6 +299,34 @@ def test_of_an_error_an_answer_like_goods_with_other_values_is_none(tmp_path):
 ])  # fmt: skip
 def test_an_answer_that_lost_a_field_or_its_type_cannot_be_told(tmp_path, value):
     assert judged_json(tmp_path, value)["judgement"] == "unknown"
+
+
+def test_a_page_that_says_most_of_what_good_says_is_sound(tmp_path):
+    words = [f"word{n}" for n in range(10)]
+    expected = {"f": {"id": "f", "status": 200, "headers": {}, "required": words, "own": words[:8]}}
+
+    def judge(text, status=200):
+        observation = {
+            "started": True,
+            "spool": str(tmp_path),
+            "answers": [answer(tmp_path, "f", "failing", status, text)],
+        }
+        return judging.decide(observation, judging.Case(PREDICATE, expected))["judgement"]
+
+    assert judge(" ".join([*words[3:], "new", "menu"])) == "good"
+    assert judge(" ".join(words[4:])) == "unknown", "half of its own is gone"
+    assert judge(" ".join(words[:4])) == "unknown", "most of it is gone"
+    assert judge(" ".join(words[3:]), 202) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("status", "judgement"), [(200, "good"), (201, "good"), (404, "good"), (400, "unknown"), (503, "unknown")]
+)
+def test_what_good_does_not_have_yet_may_be_answered_with_success(tmp_path, status, judgement):
+    expected = {"f": {"id": "f", "status": 404, "headers": {}, "required": ["not", "found"], "own": []}}
+    text = "not found" if status == 404 else "here it is"
+    observation = {"started": True, "spool": str(tmp_path), "answers": [answer(tmp_path, "f", "failing", status, text)]}
+    assert judging.decide(observation, judging.Case(PREDICATE, expected))["judgement"] == judgement
 
 
 def test_other_values_are_not_forgiven_where_the_failure_is_a_value_or_a_wait(tmp_path):

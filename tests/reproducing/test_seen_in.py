@@ -79,3 +79,11 @@ def test_the_end_of_a_process_is_of_the_answer_it_was_forked_for(tmp_path, forks
     timed = [one.model_copy(update={"start_ns": 0, "seconds": 100e-9}) for one in seen.answers]
     wanted = PREDICATE.model_copy(update={"kernel": [DIED]})
     assert seen_in(seen.model_copy(update={"answers": timed}), wanted) == expected
+
+
+def test_long_waits_for_a_lock_count_where_they_tell_the_failure(tmp_path):
+    waits = {"kind": "off_cpu", "call": "futex", "errno": "", "family": "", "failure": False}
+    recorded(tmp_path, [row("a", **waits, duration_ns=10**9), row("b", **waits, duration_ns=10**7)], [process(1)])
+    lock = KernelFailure(kind="off_cpu", errno="", target_type="lock")
+    assert seen_in(observed(tmp_path), PREDICATE.model_copy(update={"kernel": [lock]})) == [[lock], []]
+    assert seen_in(observed(tmp_path), PREDICATE) == [[], []]

@@ -32,7 +32,7 @@ class AnswerSeen(Frozen):
     as_good: bool | None = None
     as_failure: bool = False
     alike: bool = False
-    """Good's answer but for its values, where the failure is an error: as good as good's."""
+    """Not good's answer but a sound one, where the failure is an error: as good as good's."""
     why: str = ""
 
 

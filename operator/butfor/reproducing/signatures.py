@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from butfor.evidence.kernels import act, error_name, target_type
+from butfor.evidence.kernels import LOCK, act, error_name, target_type, with_lock_waits
 from butfor.evidence.plays import AnswerRecord, Observation
 from butfor.evidence.predicates import FailurePredicate, KernelFailure
 from butfor.ports.recordings import whole_batches
@@ -49,7 +49,8 @@ def seen_in(observation: Observation, predicate: FailurePredicate) -> list[list[
     the request's until it is answered: then the process may serve others.
     """
     folder, recording = observation.kernel, observation.kernel_recording
-    rows, own = _read(folder), _published(folder, predicate.service)
+    waits = any(one.target_type == LOCK for one in predicate.kernel)
+    rows, own = _read(folder, waits=waits), _published(folder, predicate.service)
     if rows is None or not own:
         return [None] * len(observation.answers)
     found: defaultdict[str, list[_Failed]] = defaultdict(list)
@@ -82,24 +83,26 @@ def _published(folder: Path | None, service: str) -> frozenset[int]:
     return frozenset(row["pid"] for row in rows) if any(row["context"] == EXACT for row in rows) else frozenset()
 
 
-def _read(folder: Path | None) -> list[_Failed] | None:
-    """Each failure; None where there is nothing to read."""
+def _read(folder: Path | None, *, waits: bool = False) -> list[_Failed] | None:
+    """Each failure, with `waits` also each long wait for a lock; None where there is nothing to read."""
     if folder is None or not (folder / "kernel.arrow").is_file():
         return None
     try:
         with (folder / "kernel.arrow").open("rb") as file, pa.ipc.open_stream(file) as reader:
-            rows = [row for batch in whole_batches(reader) for row in _rows(batch)]
+            rows = [row for batch in whole_batches(reader) for row in _rows(batch, waits=waits)]
     except (OSError, pa.ArrowException, KeyError):
         return None
     return list(_failures(sorted(rows, key=lambda row: int(row["time_ns"]))))
 
 
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+def _rows(batch: pa.RecordBatch, *, waits: bool) -> list[dict[str, Any]]:
     """Failures that belong to a request for sure, whatever ended a process, and what processes were forked."""
-    text = {name: batch.column(name).cast(pa.string()) for name in ("kind", "join", "trace_id")}
+    table = pa.Table.from_batches([batch])
+    table = with_lock_waits(table) if waits else table
+    text = {name: table[name].cast(pa.string()) for name in ("kind", "join", "trace_id")}
     inside = pc.and_(pc.equal(text["join"], "thread"), pc.not_equal(text["trace_id"], ""))
-    failed = pc.and_(batch.column("failure"), pc.or_(inside, pc.is_in(text["kind"], value_set=_DEATHS)))
-    return list(batch.select(_COLUMNS).filter(pc.or_(failed, pc.equal(text["kind"], "fork"))).to_pylist())
+    failed = pc.and_(table["failure"], pc.or_(inside, pc.is_in(text["kind"], value_set=_DEATHS)))
+    return list(table.select(_COLUMNS).filter(pc.or_(failed, pc.equal(text["kind"], "fork"))).to_pylist())
 
 
 def _failures(rows: Iterable[dict[str, Any]]) -> Iterator[_Failed]:

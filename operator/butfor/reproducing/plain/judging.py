@@ -2,7 +2,7 @@
 
     bad      an answer to a failing request matches the whole failure predicate
     good     every failing request got good's answer, and every healthy request its own; of a failure that is an error,
-             an answer like good's with other values is none: features come and go between good and bad
+             another sound answer is none (`answers.alike`): features come and go between good and bad
     unknown  everything else: not started, failed otherwise, healthy differs, ran another tree
 
 An exception's type alone never decides, and an infrastructure error is never bad.
@@ -19,8 +19,6 @@ from . import answers, tracebacks
 
 Json = dict[str, Any]
 ABSENT = "the kernel did not see "
-ERROR = 400
-"""Answers from this status on are errors."""
 
 
 class Case:
@@ -124,10 +122,10 @@ def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) ->
 
 
 def _alike(answer: Json, headers: answers.Headers, body: bytes, case: Case) -> bool:
-    """Tell whether an answer is good's but for its values, where the failure is an error and no wrong value."""
+    """Tell whether an answer is a sound one, though not good's, where the failure is an error and no wrong value."""
     predicate, expected = case.predicate, case.expected.get(answer["id"])
-    error = (predicate.get("status") or 0) >= ERROR or predicate.get("exception_types") or predicate.get("ended")
-    error = error and isinstance(answer.get("status"), int) and answer["status"] < ERROR
+    status = predicate.get("status") or 0
+    error = status >= answers.ERROR or predicate.get("exception_types") or predicate.get("ended")
     whole = not answer.get("skipped") and not answer.get("ended") and answer.get("complete", True)
     if expected is None or not error or not whole or predicate.get("answer") or predicate.get("slower_than_s"):
         return False
@@ -238,7 +236,7 @@ def _verdict(judged: list[Json]) -> tuple[str, str]:
     if off is not None:
         return "unknown", f"healthy request {off['id']} did not get its answer: {off['why']}"
     others = sum(one["alike"] for one in failing)
-    said = f", {others} of them with other values" if others else ""
+    said = f", {others} of them sound ones with other values" if others else ""
     return "good", f"{len(failing)} failing and {len(healthy)} healthy requests got good's answers{said}"
 
 
