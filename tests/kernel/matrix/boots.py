@@ -1,14 +1,16 @@
 """Boots a kernel in qemu on one emulated CPU and reads what its init says on the console."""
 
+import contextlib
 import json
 import platform
 import shutil
 import subprocess
+import tempfile
 
 import guest
 
 _QEMU = "qemu-system-x86_64"
-_SECONDS = 600
+_SECONDS = 1800
 
 
 def lacking():
@@ -20,13 +22,19 @@ def lacking():
 
 def booted(kernel, image, ways):
     """What the guest said of each way; a row that only says why where it said nothing."""
-    done = subprocess.run(
-        ["nice", "-n", "10", _QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "2048", "-nodefaults",
-         "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", image,
-         "-append", f"console=ttyS0 quiet panic=-1 mitigations=off psi=1 rdinit=/init ways={','.join(ways)}"],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_SECONDS, check=False,
-    )  # fmt: skip
-    rows = [json.loads(line.split(guest.MARK, 1)[1]) for line in done.stdout.splitlines() if guest.MARK in line]
-    last = (done.stdout.strip().splitlines() or [done.stderr.strip() or "nothing"])[-1]
+    command = [
+        "nice", "-n", "10", _QEMU, "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "2048", "-nodefaults",
+        "-nographic", "-no-reboot", "-serial", "stdio", "-kernel", kernel, "-initrd", image,
+        "-append", f"console=ttyS0 quiet panic=-1 mitigations=off psi=1 rdinit=/init ways={','.join(ways)}",
+    ]  # fmt: skip
+    with tempfile.TemporaryFile() as console:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # what it said until then counts
+            subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, timeout=_SECONDS, check=False
+            )
+        console.seek(0)
+        lines = console.read().decode("utf-8", "replace").splitlines()
+    rows = [json.loads(line.split(guest.MARK, 1)[1]) for line in lines if guest.MARK in line]
+    last = next((line for line in reversed(lines) if line.strip()), "nothing")
     silent = [way for way in ways if way not in {row["way"] for row in rows}]
-    return rows + [{"way": way, "why": f"the guest ended with: {last[:200]}"} for way in silent]
+    return rows + [{"way": way, "broken": True, "why": f"the guest ended with: {last[:200]}"} for way in silent]

@@ -132,7 +132,7 @@ def main():
             row = tried(way)
         except Exception as error:
             traceback.print_exc()
-            row = {"way": way, "why": f"{type(error).__name__}: {error}"}
+            row = {"way": way, "broken": True, "why": f"{type(error).__name__}: {error}"}
         print(MARK + json.dumps(row), flush=True)
 
 

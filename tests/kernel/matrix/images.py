@@ -41,7 +41,8 @@ def build(path):
     with part.open("wb") as stream:
         archive = _Archive(stream)
         for source in sorted(_files(writer)):
-            archive.put(str(source), source.read_bytes(), stat.S_IFREG | 0o755)
+            # compiled modules hold only with the times of their sources
+            archive.put(str(source), source.read_bytes(), stat.S_IFREG | 0o755, int(source.stat().st_mtime))
         for probe in sorted(probes.glob("*.bpf.o")):
             archive.put(f"/probes/{probe.name}", probe.read_bytes(), stat.S_IFREG | 0o644)
         archive.put("/paths", os.pathsep.join(_paths(writer)).encode(), stat.S_IFREG | 0o644)
@@ -90,20 +91,20 @@ class _Archive:
     def __init__(self, stream):
         self._stream, self._known, self._number = stream, {"/"}, 0
 
-    def put(self, name, content, mode):
+    def put(self, name, content, mode, changed=0):
         for parent in reversed(Path(name).parents):
             if str(parent) not in self._known:
                 self._known.add(str(parent))
                 self._entry(str(parent), b"", stat.S_IFDIR | 0o755)
-        self._entry(name, content, mode)
+        self._entry(name, content, mode, changed)
 
     def end(self):
         self._entry("/TRAILER!!!", b"", 0)
 
-    def _entry(self, name, content, mode):
+    def _entry(self, name, content, mode, changed=0):
         self._number += 1
         encoded = name.lstrip("/").encode() + b"\0"
-        fields = [self._number, mode, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(encoded), 0]
+        fields = [self._number, mode, 0, 0, 1, changed, len(content), 0, 0, 0, 0, len(encoded), 0]
         self._padded(b"070701" + b"".join(b"%08X" % field for field in fields) + encoded)
         self._padded(content)
 
