@@ -121,3 +121,12 @@ def test_the_terminal_has_one_line_and_none_without_the_kernel():
 def test_of_a_path_only_what_tells_no_customer_is_shown(path, shown):
     assert names.path(path) == shown
     assert names.path(shown) == shown
+
+
+def test_the_healthy_request_beside_is_a_usual_one_of_the_route():
+    spans = [server("bad", 0, 100, 500)]
+    spans += [server(name, at, at + took) for name, at, took in [("cold", 1000, 900), ("a", 2000, 20), ("b", 3000, 25)]]
+    spans += [server("other", 4000, 4020, path="/else")]
+    timelines = correlate(telemetry(spans))
+    _, healthy = waterfalls(timelines, Slice())
+    assert healthy.milliseconds == 25

@@ -5,6 +5,7 @@ The same call again and again becomes one row with many bars: thirty queries in 
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -56,13 +57,21 @@ class Waterfall:
 
 
 def waterfalls(timelines: Timelines, cut: Slice) -> list[Waterfall]:
-    """Return the first failing trace and a healthy one, of the same route where there is one."""
+    """Return the first failing trace and a usual healthy one, of the same route where there is one."""
     failing = [timelines.requests[index] for index in timelines.failing[:1]]
     healthy = [timelines.requests[index] for index in timelines.healthy]
     if failing:
-        healthy.sort(key=lambda one: (one.route != failing[0].route, one.method != failing[0].method))
+        healthy = _nearest(failing[0], healthy)
     on_slice = {part for path in cut.paths for name in path for part in name.split(":")[1:]}
     return [_waterfall(timelines, one, on_slice) for one in failing + healthy[:1]]
+
+
+def _nearest(failing: RequestSeen, healthy: list[RequestSeen]) -> list[RequestSeen]:
+    """Those that asked for most nearly the same, the one of middling duration first: a first request warms up."""
+    best = min(((one.route != failing.route, one.method != failing.method) for one in healthy), default=None)
+    alike = [one for one in healthy if (one.route != failing.route, one.method != failing.method) == best]
+    middle = statistics.median_low(one.duration_s for one in alike) if alike else 0.0
+    return sorted(alike, key=lambda one: abs(one.duration_s - middle))
 
 
 def _waterfall(timelines: Timelines, request: RequestSeen, on_slice: set[str]) -> Waterfall:
