@@ -1,4 +1,4 @@
-"""The agent's memory while a storm runs on: read every ten seconds, said, and compared with that of the first.
+"""The agent's memory while a storm runs on: read every ten seconds, said, and compared over time.
 
 It may last for long, so it goes before nothing else that the machine does.
 """
@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from bench.storms import begun, built, off_storm
 from butfor.ports.kernels import Kernel
@@ -29,8 +30,9 @@ class Flood:
 
     @property
     def growth(self) -> float:
-        """The most that it held to what it held at the first step, at which its ring had been filled and read."""
-        return max(self.megabytes) / self.megabytes[0]
+        """The median of the last third of the steps to that of the first; one step varies with what is just read."""
+        third = max(len(self.megabytes) // 3, 1)
+        return median(self.megabytes[-third:]) / median(self.megabytes[:third])
 
 
 def measure(seconds: float) -> Flood:

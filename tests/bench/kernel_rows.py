@@ -81,7 +81,9 @@ def flood_rows() -> Iterator[Row]:
     """The agent's memory; BENCH_FLOOD_S is how long (60 by default)."""
     found = floods.measure(float(os.environ.get("BENCH_FLOOD_S", "60")))
     sizes = ", ".join(f"{one:.0f}" for one in found.megabytes)
-    detail = f"{sizes} MB every {floods.STEP_S:.0f} s; {found.events:,} events, {found.lost:,} lost"
+    detail = (
+        f"{sizes} MB every {floods.STEP_S:.0f} s, last third to first; {found.events:,} events, {found.lost:,} lost"
+    )
     parts: dict[str, Any] = asdict(found)
     yield Row("kernel", "the agent's memory over a flood", found.growth, bound=GROWTH, detail=detail, parts=parts)
 

@@ -7,7 +7,9 @@ import threading
 import pytest
 
 from bench import bisections, histories, loads
+from bench.floods import Flood
 from bench.rows import Row
+from bench.watchings import Cost
 
 
 def test_every_commit_of_a_drawn_graph_that_bad_descends_from_is_a_candidate(tmp_path):
@@ -57,3 +59,15 @@ def test_a_figure_without_a_bound_is_neither_held_nor_broken():
     assert Row("capture", "throughput", 0.5).held is None
     assert Row("bisection", "runs", 0.71, bound=0.7).held is False
     assert Row("bisection", "runs", 0.7, bound=0.7).held is True
+
+
+def test_a_cost_is_the_median_of_its_pairs_within_what_they_allow():
+    drawn = random.Random(5)
+    cost = Cost.of([1.02 + drawn.gauss(0, 0.02) for _ in range(40)])
+    assert 1.0 < cost.low < cost.value < cost.high < 1.04
+    assert Cost.of([1.5] * 3) == Cost(1.5, 1.5, 1.5)
+
+
+def test_memory_that_only_goes_up_and_down_has_not_grown():
+    assert Flood([75, 90, 80] * 5, 0, 0).growth == 1
+    assert Flood([75.0 + step for step in range(15)], 0, 0).growth > 1.1
