@@ -1,5 +1,6 @@
 """Failures that no answer shows: told by the kernel in some requests and not in others of their route, or by a user."""
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from telemetries import server, telemetry
 from butfor.correlating import correlate
 from butfor.correlating.silences import fits
 from butfor.evidence.incidents import Symptom
-from butfor.evidence.kernels import LOOKUPS
+from butfor.evidence.kernels import KERNEL, LOCK_WAIT_NS, LOOKUPS, with_lock_waits
 from butfor.evidence.predicates import KernelFailure
 
 ENDS = [event(-1, "exec", errno="", failure=False), event(9000, "exec", errno="", failure=False)]
@@ -112,3 +113,39 @@ def test_failing_requests_show_all_of_it_and_healthy_ones_none_of_it(drawn):
     assert found.failing == [i for i in range(WELL) if (i, one.kind, one.errno) in exact]
     assert sorted([*found.failing, *found.healthy]) == list(range(WELL))
     assert len(found.healthy) >= 2
+
+
+def waited(number, ms, call="futex", **more):
+    return event(
+        100 * number + 80, "off_cpu", f"r{number}", "s", call=call, errno="", failure=False, duration_ns=int(ms * 1e6),
+        **more,
+    )  # fmt: skip
+
+
+def test_a_long_wait_for_a_lock_is_a_failure_where_a_user_says_so_and_only_there():
+    waits = [waited(1, 150), waited(2, 20), waited(3, 150, "recvfrom"), waited(4, 100, "flock")]
+    found = seen(waits, Symptom(kernel="futex lock", latency_over_ms=50.0))
+    assert found.predicate.kernel == [KernelFailure(kind="off_cpu", errno="", target_type="lock")]
+    assert (found.failing, found.predicate.slower_than_s) == ([1, 4], None)
+    assert seen(waits).predicate is None
+
+
+def test_where_the_kernel_was_not_watched_what_else_a_user_saw_is_explained():
+    spans = [*requests(), server("slow", 8000, 8900)]
+    found = correlate(telemetry(spans), Symptom(kernel="futex lock", latency_over_ms=500.0))
+    assert (found.predicate.by_kernel, found.failing) == (False, [WELL])
+    assert "what the kernel saw in requests was not captured" in found.reasons
+
+
+@given(st.lists(st.tuples(st.sampled_from(["futex", "flock", "recvfrom"]), st.integers(0, 10**9), st.booleans())))
+def test_waits_change_nothing_but_what_they_are_about(drawn):
+    told = [event(i, "off_cpu", call=call, duration_ns=ns, failure=failed, family="inet") for i, (call, ns, failed) in
+            enumerate(drawn)]  # fmt: skip
+    before = pa.Table.from_pylist(told, KERNEL)
+    after = with_lock_waits(before)
+    assert after.schema == before.schema
+    long = [call != "recvfrom" and ns >= LOCK_WAIT_NS for call, ns, _ in drawn]
+    assert after["family"].to_pylist() == ["lock" if one else "inet" for one in long]
+    assert after["failure"].to_pylist() == [one or failed for one, (_, _, failed) in zip(long, drawn, strict=True)]
+    kept = [name for name in KERNEL.names if name not in ("family", "failure")]
+    assert after.select(kept).equals(before.select(kept))

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from outcomes.planted import INNOCENT, LOCAL, LOCAL_SLOTS, Case, changes, gets
+from outcomes.planted import INNOCENT, LOCAL_SLOTS, Case, changes, gets
 
 Make = Callable[[Path], Path]
 LATER = ("Say it once more", {"missing": "not here"})
@@ -160,26 +160,35 @@ def swallowed_refusal(folder: Path) -> Path:
     return case.write(load, truth, symptom={"kernel": "connect ECONNREFUSED"})
 
 
+ARCHIVED = """
+from urllib.parse import urlsplit
+from desk import trail
+PORT = urlsplit(os.environ["ARCHIVE_URL"]).port
+LOCK = threading.Lock()"""
 LOCKED = """    with LOCK:
         count = 1
-{indent}    with open(os.path.join(os.environ["DATA"], name), "wb") as file:
-{indent}        file.write(bytes(1000))
-{indent}        os.fsync(file.fileno())
-{indent}    time.sleep(0.06)
+    {indent}trail.record(PORT, name)
+    time.sleep(0.6)
     return count
 """
 
 
 def lock_over_io(folder: Path) -> Path:
-    """A commit writes the file while it holds the lock that every request needs."""
+    """A commit talks to the archive while it holds the lock that every request needs; most of a request is other work.
+
+    So nothing is much slower than before, and what a slow request waits for is done by another one.
+    """
     case = Case(folder)
-    head = "import time\nLOCK = threading.Lock()"
+    case.provider("time.sleep(0.1)", name="archive")
     sound, held = LOCKED.format(indent=""), LOCKED.format(indent="    ")
-    steps = [*INNOCENT[:1], ("Write under the lock", {"work": held}), INNOCENT[2], LATER]
-    case.web(changes(LOCAL, {**LOCAL_SLOTS, "head": head, "work": sound}, steps))
-    load = {"healthy": gets("/nothing"), "failing": gets("/report/a", "/report/b"), "concurrency": 8, "repeat": 12}
+    steps = [*INNOCENT[:1], ("Archive in order", {"work": held}), INNOCENT[2], LATER]
+    commits = changes(BOOKS, {**LOCAL_SLOTS, "head": ARCHIVED, "work": sound}, steps)
+    commits[0][1]["desk/trail.py"] = TRAIL.format(timeout=5)
+    case.web(commits)
+    load = {"healthy": gets("/nothing"), "failing": reports("a", "b"), "concurrency": 9, "repeat": 12}
     truth = {"outcome": "CodeChange", "culprit": case.shas["web"][2]}
-    return case.write(load, truth, symptom={"service": "web", "route": "/report/a", "latency_over_ms": 200})
+    symptom = {"service": "web", "route": "/report", "latency_over_ms": 800, "kernel": "futex lock"}
+    return case.write(load, truth, symptom=symptom)
 
 
 INCIDENTS: dict[str, Make] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -17,12 +18,12 @@ from butfor.correlating.offspring import with_offspring
 from butfor.correlating.predicates import Explained, predicate_of
 from butfor.correlating.signatures import LEAST_HEALTHY, MOST_LOST, shown_by, watched
 from butfor.evidence.incidents import Symptom
-from butfor.evidence.kernels import LOOKUPS, lost_share
+from butfor.evidence.kernels import LOOKUPS, lost_share, with_lock_waits
 from butfor.evidence.predicates import KernelFailure
 from butfor.evidence.telemetry import Telemetry
 from butfor.evidence.timelines import RequestSeen
 
-_SAID = {"open": ("openat", "openat2"), "signal": ("died", "killed")}
+_SAID = {"open": ("openat", "openat2"), "signal": ("died", "killed"), "off_cpu": ("futex", "flock", "waits")}
 """Other words for a kind."""
 Shown = Mapping[str, AbstractSet[KernelFailure]]
 Place = tuple[str, str, str]
@@ -46,14 +47,26 @@ def silent(
     if not named(asked) and any(value is not None for value in others):
         return requests, explained
     reason = _unwatched(telemetry, joined)
+    if reason and named(asked) and any(value is not None for value in others):
+        return requests, replace(explained, reasons=[*explained.reasons, reason])
     seen = [one for one in watched(telemetry.kernel, requests) if not _elsewhere(one, asked)] if not reason else []
-    ends = with_offspring(telemetry.kernel, joined, spans) if seen else joined
-    shown = shown_by(telemetry.kernel, ends, spans, seen) if seen else {}
+    shown = _shown(telemetry.kernel, joined, spans, seen, waits=named(asked)) if seen else {}
     chosen, members = _wanted(seen, shown, asked.kernel) if asked.kernel else _telling(seen, shown)
     if chosen is None:
         said = reason or f"no captured request shows {asked.kernel} in the kernel"
         return requests, Explained(healthy=explained.healthy, reasons=[said]) if named(asked) else explained
     return _explained(requests, telemetry, chosen, members)
+
+
+def _shown(
+    kernel: pa.Table, joined: pa.Table, spans: pa.Table, seen: Sequence[RequestSeen], *, waits: bool
+) -> Shown:  # fmt: skip
+    """What failed in each request, the ends of its processes included; waits for locks where a user asks for them.
+
+    A wait alone is no failure: under load everything waits for something.
+    """
+    events = with_lock_waits(kernel) if waits else kernel
+    return shown_by(events, with_offspring(kernel, joined, spans), spans, seen)
 
 
 def _unwatched(telemetry: Telemetry, joined: pa.Table) -> str:
@@ -113,7 +126,7 @@ def _explained(
     """The requests that show it as the failing ones; of several services those of the one that shows it most."""
     places = Counter((one.service, one.route) for one in requests if one.span in members)
     service, route = max(places, key=lambda place: (places[place], place))
-    said = " ".join(part for part in (chosen.kind.replace("_", " "), chosen.errno) if part)
+    said = f"{chosen.kind.replace('_', ' ')} {chosen.errno or chosen.target_type}".strip()
     failing = [i for i, one in enumerate(requests) if one.span in members and one.service == service]
     failing.sort(key=lambda i: requests[i].route != route)
     marked = [

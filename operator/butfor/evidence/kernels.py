@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 import butfor.evidence.arrows  # noqa: F401  (whoever handles these tables does without pandas)
 from butfor.evidence._base import Frozen
@@ -119,6 +120,27 @@ def lost_share(losses: Iterable[Loss], rows: int) -> float:
     """The share of the kernel's events that were lost on the way, 0 to 1; losses of a part of one do not count."""
     lost = sum(one.count for one in losses if one.where == "kernel events")
     return lost / (lost + rows) if lost else 0.0
+
+
+LOCK_WAIT_NS = 100_000_000
+"""So long a wait for a lock is one that others hold over something slow: the interpreter's own end after 5 ms."""
+_LOCKS = pa.array(["futex", "flock"])
+LOCK = "lock"
+
+
+def with_lock_waits(events: pa.Table) -> pa.Table:
+    """The same events (some columns of KERNEL), with long waits for a lock as failures whose target is `lock`."""
+    called = pc.is_in(events["call"].cast(pa.string()), value_set=_LOCKS)
+    waited = pc.and_(pc.equal(events["kind"].cast(pa.string()), "off_cpu"), called)
+    waited = pc.and_(waited, pc.greater_equal(events["duration_ns"], LOCK_WAIT_NS))
+    changed = {
+        "failure": pc.or_(events["failure"], waited),
+        "family": pc.if_else(waited, LOCK, events["family"].cast(pa.string())),
+    }
+    for name, column in changed.items():
+        at = events.schema.get_field_index(name)
+        events = events.set_column(at, events.schema.field(name), column.cast(events.schema.field(name).type))
+    return events
 
 
 def act(kind: str) -> str:

@@ -23,7 +23,8 @@ def asked(symptom: Symptom) -> bool:
 
 def contrasted(question: Question, history: History, analysis: Analysis, workshop: Workshop, clock: Clock) -> Contrast:
     """What good answers otherwise than bad, of all that was captured; nothing where nobody asked."""
-    if question.symptom.kernel is not None:
+    answered = question.symptom.model_dump(exclude={"service", "route", "kernel", "note", "trace"}, exclude_none=True)
+    if question.symptom.kernel is not None and not answered:
         return Contrast(reason="what was seen is in the kernel: no answer shows it")
     wanted = analysis.timelines.predicate.service if analysis.timelines.predicate else question.symptom.service
     suspects = suspected(question.services, workshop, wanted or "")

@@ -59,7 +59,9 @@ def symptom(predicate: FailurePredicate | None) -> str:
 
 def beneath(predicate: FailurePredicate) -> str:
     """Return what the kernel saw of a failure, e.g. `connect ECONNREFUSED`."""
-    return ", ".join(f"{one.kind.replace('_', ' ')} {one.errno}".strip() for one in predicate.kernel[:2])
+    return ", ".join(
+        f"{one.kind.replace('_', ' ')} {one.errno or one.target_type}".strip() for one in predicate.kernel[:2]
+    )
 
 
 def _answer(answer: AnswerProperty) -> str:
