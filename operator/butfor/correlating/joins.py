@@ -98,8 +98,11 @@ class _Join:
 
     def _parts(self, work: Callable[[S], T], parts: Iterable[S]) -> list[T]:
         """Do it for each part, in their order; numpy lets other threads run meanwhile."""
+        several = list(parts)
+        if len(several) < 2:
+            return [work(part) for part in several]
         with ThreadPoolExecutor(WORKERS) as pool:
-            return list(pool.map(work, parts))
+            return list(pool.map(work, several))
 
     def _told(self, part: slice) -> Rows:
         """Begin with nothing known of the part; returns its events that have a record."""

@@ -18,10 +18,10 @@ Words = npt.NDArray[np.uint64]
 
 
 class Numbers:
-    """Numbers from 1 for given values; 0 stands for every other value."""
+    """Numbers from 1 for given values; another value has 0 or, where it lies between them, a number of its own."""
 
     def __init__(self, values: Rows) -> None:
-        self._low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        self._low, high = (int(values.min()), int(values.max())) if len(values) else (0, -1)
         width = high - self._low + 1
         self._sorted = np.unique(values) if width > WIDEST or self._low < 0 else None
         self.size = (width if self._sorted is None else len(self._sorted)) + 1
