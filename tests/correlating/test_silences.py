@@ -55,6 +55,13 @@ def test_what_one_route_always_does_is_no_failure_where_another_seldom_does():
     assert found.failing == [1, 4]
 
 
+@pytest.mark.parametrize("errno", ["ECONNRESET", "EPIPE", "ENOTCONN", "ENOENT"])
+def test_what_healthy_programs_meet_all_the_time_is_no_failure_unless_a_user_says_so(errno):
+    met = [refused(1, "send", errno=errno), refused(4, "send", errno=errno)]
+    assert seen(met).predicate is None
+    assert seen(met, Symptom(kernel=errno)).failing == [1, 4]
+
+
 def test_a_user_names_it_even_where_every_request_shows_it():
     found = seen([refused(i) for i in range(WELL)], Symptom(kernel="connect ECONNREFUSED"))
     assert (found.predicate.kernel, found.failing) == ([REFUSED], list(range(WELL)))

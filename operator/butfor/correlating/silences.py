@@ -17,6 +17,7 @@ from butfor.correlating.failures import Group, mismatches
 from butfor.correlating.offspring import with_offspring
 from butfor.correlating.predicates import Explained, predicate_of
 from butfor.correlating.signatures import LEAST_HEALTHY, MOST_LOST, shown_by, watched
+from butfor.evidence.families import family, is_a
 from butfor.evidence.incidents import Symptom
 from butfor.evidence.kernels import LOOKUPS, lost_share, with_lock_waits
 from butfor.evidence.predicates import KernelFailure
@@ -25,6 +26,7 @@ from butfor.evidence.timelines import RequestSeen
 
 _SAID = {"open": ("openat", "openat2"), "signal": ("died", "killed"), "off_cpu": ("futex", "flock", "waits")}
 """Other words for a kind."""
+_GONE = ("connection.reset", "connection.broken_pipe", "connection.closed")
 Shown = Mapping[str, AbstractSet[KernelFailure]]
 Place = tuple[str, str, str]
 
@@ -107,17 +109,23 @@ def fits(failure: KernelFailure, said: str) -> bool:
 
 
 def _telling(seen: Sequence[RequestSeen], shown: Shown) -> tuple[KernelFailure | None, set[str]]:
-    """The failure that most requests show which others of their own route do not; nothing of what programs look for."""
+    """The failure that most requests show which others of their own route do not; nothing ordinary."""
     places: defaultdict[Place, list[RequestSeen]] = defaultdict(list)
     for request in seen:
         places[request.service, request.method, request.route].append(request)
     found: defaultdict[KernelFailure, set[str]] = defaultdict(set)
     for members in places.values():
-        for one in {one for request in members for one in shown.get(request.span, ()) if one.errno not in LOOKUPS}:
+        for one in {one for request in members for one in shown.get(request.span, ()) if not _ordinary(one)}:
             with_it = {request.span for request in members if one in shown.get(request.span, ())}
             if len(members) - len(with_it) >= LEAST_HEALTHY:
                 found[one] |= with_it
     return _most(found)
+
+
+def _ordinary(failure: KernelFailure) -> bool:
+    """Whether healthy programs meet it all the time: what they look for is not there, or a peer has gone away."""
+    gone = any(is_a(family(["OSError"], failure.errno), name) for name in _GONE)
+    return failure.errno in LOOKUPS or (gone and failure.target_type != "process")
 
 
 def _explained(
