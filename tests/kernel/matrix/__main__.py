@@ -34,11 +34,11 @@ def main():
     with tempfile.TemporaryDirectory(prefix="butfor-matrix-") as scratch:
         image = Path(scratch) / "image.cpio"
         images.build(image)
+        print(f"| {' | '.join(HEADS)} |\n{'|---' * len(HEADS)}|", flush=True)
         for kernel in kernels.fetched(options.suites.split(",")).values():
             name = kernel.name.removeprefix("vmlinuz-")
             said[name] = boots.booted(kernel, image, options.ways.split(","))
-            print(table({name: said[name]}), file=sys.stderr, flush=True)
-    print(table(said))
+            print("\n".join(lines(name, said[name])), flush=True)
     if options.json:
         options.json.write_text(json.dumps(said, indent=1))
     return int(any(wrong(row) for rows in said.values() for row in rows))
@@ -56,25 +56,28 @@ def missing(probe, row):
     return [event for event in WANTED[probe] if event not in row["events"]]
 
 
-def table(said):
-    """Markdown; a cell is the ways that were taken, or why there are none."""
-    lines = [f"| {' | '.join(HEADS)} |", "|---" * len(HEADS) + "|"]
-    lines += [f"| {name} | {row['way']} | {' | '.join(cells(row))} |" for name, rows in said.items() for row in rows]
-    return "\n".join(lines)
+def lines(name, rows):
+    """Of a table in Markdown, one row a way; a cell is `yes`, or why not."""
+    return [f"| {name} | {row['way']} | {' | '.join(cells(row))} |" for row in rows]
 
 
 def cells(row):
     """One per probe."""
     if "probes" not in row:
-        return [row["why"].split(f"{probe}: ")[-1].split(";")[0] for probe in WANTED]
+        return [f"no: {of(probe, row['why'])}" for probe in WANTED]
     return [cell(probe, row) for probe in WANTED]
+
+
+def of(probe, why):
+    """What a refusal of all probes says of one."""
+    return why.split(f"{probe}: ")[-1].split(";")[0].split("attached: ")[-1]
 
 
 def cell(probe, row):
     """`yes`, or what did not come, or why it is not attached."""
     state = row["probes"].get(probe, "")
     if state != "attached":
-        return f"no: {state}"
+        return f"no: {state.split('attached: ')[-1]}"
     absent = missing(probe, row)
     return f"attached, but no {', '.join(absent)}" if absent else "yes"
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 import guest
+from butfor_agent import building
 
 _QEMU = "qemu-system-x86_64"
 _SECONDS = 1800
@@ -17,7 +18,7 @@ def lacking():
     """Why nothing can be booted here; empty where it can."""
     if platform.machine() != "x86_64":
         return "the image is made of this machine's files, and the kernels are for x86_64"
-    return "" if shutil.which(_QEMU) else "apt-get install qemu-system-x86"
+    return building.lacking() if shutil.which(_QEMU) else "apt-get install qemu-system-x86"
 
 
 def booted(kernel, image, ways):
