@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kernel_events import event, watched
-from telemetries import server, telemetry
+from telemetries import hexed, server, telemetry
 
 from butfor.correlating import correlate
 from butfor.evidence.incidents import Symptom
@@ -32,6 +32,15 @@ def failing(events):
 
 def test_what_ends_a_forked_process_is_of_the_request_that_forked_it():
     assert failing([forked(110, FIRST, "r1"), died(120, FIRST), forked(310, SECOND, "r3"), died(320, SECOND)]) == [1, 3]
+
+
+def test_the_timelines_say_so_too_in_the_order_of_events():
+    spans = [server(f"r{i}", 100 * i, 100 * i + 90) for i in range(5)]
+    events = [ENDS[0], forked(110, FIRST, "r1"), died(120, FIRST), forked(310, SECOND, "r3"), ENDS[1]]
+    joined = correlate(watched(telemetry(spans), events), Symptom(kernel="SIGSEGV")).joined.to_pylist()
+    assert [one["event"] for one in joined] == sorted(one["event"] for one in joined)
+    (one,) = [one for one in joined if one["event"] == 2]
+    assert (one["span"], one["confidence"]) == (f"{hexed('r1', 32)}/{hexed('s', 16)}", 1.0)
 
 
 def test_a_child_of_its_child_is_its_too():

@@ -9,6 +9,7 @@ import pyarrow as pa
 from butfor.correlating.failures import groups, judged, with_chains, without_slow
 from butfor.correlating.frames import Sources
 from butfor.correlating.joins import join
+from butfor.correlating.offspring import with_offspring
 from butfor.correlating.orders import order
 from butfor.correlating.predicates import Explained, explain
 from butfor.correlating.requests import Traffic, traffic
@@ -46,12 +47,15 @@ def correlate(
     requests, explained = _explained(seen, symptom, telemetry)
     if named(symptom) or not any(one.failed for one in requests):
         requests, explained = silent(requests, explained, telemetry, found.table, spans.table, symptom)
+    joined = found.table
+    if explained.predicate is not None and explained.predicate.by_kernel:
+        joined = with_offspring(telemetry.kernel, joined, spans.table)
     if not sources.roots and explained.predicate and explained.predicate.frame:
         explained.reasons.append("the folder of the sources is not known: files are named as the process saw them")
     return Timelines(
         telemetry, spans.table, flat, [*spans.findings, *found.findings], requests,
         _with_kernel(explained, requests, telemetry, found.table, spans.table), explained.failing, explained.healthy,
-        explained.reasons, explained.rivals, found.table, found.summary,
+        explained.reasons, explained.rivals, joined, found.summary,
     )  # fmt: skip
 
 

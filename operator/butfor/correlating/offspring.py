@@ -20,7 +20,7 @@ MAX_ROWS = 200_000
 
 
 def with_offspring(kernel: pa.Table, joined: pa.Table, spans: pa.Table) -> pa.Table:
-    """The joins, and those of deaths that have none: to the span which their process was forked in, if still open."""
+    """The joins, and those of deaths without an exact one: to the span that their process was forked in, if still open."""
     if not kernel.num_rows:
         return joined
     kinds = kernel["kind"].cast(pa.string())
@@ -36,7 +36,9 @@ def with_offspring(kernel: pa.Table, joined: pa.Table, spans: pa.Table) -> pa.Ta
         return joined
     columns = {"event": [e for e, _ in found], "span": [s for _, s in found]}
     more = {**columns, "join_source": ["thread"] * len(found), "confidence": [1.0] * len(found)}
-    return pa.concat_tables([joined.cast(JOINED), pa.table(more).select(JOINED.names).cast(JOINED)])
+    others = joined.filter(pc.invert(pc.is_in(joined["event"], value_set=pa.array(columns["event"], pa.int64()))))
+    both = pa.concat_tables([others.cast(JOINED), pa.table(more).select(JOINED.names).cast(JOINED)])
+    return both.sort_by([("event", "ascending"), ("confidence", "descending")])
 
 
 def _ends(spans: pa.Table) -> dict[str, int | None]:
