@@ -20,7 +20,7 @@ MAX_ROWS = 200_000
 
 
 def with_offspring(kernel: pa.Table, joined: pa.Table, spans: pa.Table) -> pa.Table:
-    """The joins, and those of deaths without an exact one: to the span that their process was forked in, if still open."""
+    """The joins, and those of deaths without an exact one: to the span their process was forked in, if still open."""
     if not kernel.num_rows:
         return joined
     kinds = kernel["kind"].cast(pa.string())
