@@ -9,6 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +77,23 @@ def check_place(out: Path) -> None:
     )
     if not replaceable:
         raise UserError(f"{out} exists and is no bundle; give --out another name")
+
+
+def free_place(out: Path) -> Path:
+    """`out`, a folder `NAME/bundle`, where it is free; else the first of `NAME-2/bundle` and so on that is."""
+    numbered = (out.parent.with_name(f"{out.parent.name}-{n}") / out.name for n in count(2))
+    return next(place for place in chain([out], numbered) if not _taken(place))
+
+
+def check_free(out: Path) -> None:
+    """A UserError where `out` holds a bundle, or what would have to be replaced: a capture never destroys one."""
+    check_place(out)
+    if _taken(out):
+        raise UserError(f"{out} holds a bundle; give another --out, or remove it first")
+
+
+def _taken(out: Path) -> bool:
+    return out.exists() and not (out.is_dir() and not any(out.iterdir()))
 
 
 def remove_expired(folder: Path, now_ns: int) -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from butfor.capturing.attaching import Attached
-from butfor.capturing.bundles import check_place, remove_expired
+from butfor.capturing.bundles import check_free, free_place, remove_expired
 from butfor.capturing.checkouts import checkout
 from butfor.capturing.runs import Capture, Wish
 from butfor.errors import UserError
@@ -23,7 +23,9 @@ OUT = Path("out")
 
 def capture(
     command: Annotated[list[str] | None, typer.Argument(help="starts the service; after --")] = None,
-    out: Annotated[Path | None, typer.Option(help="folder or FILE.tar.zst; default out/NAME/bundle")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder or FILE.tar.zst; default out/NAME/bundle, or NAME-2 and so on")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="service.name; default: the repository's folder")] = None,
     privacy: Annotated[
         str, typer.Option(help="redacted: fakes for secrets; local: raw, files of mode 0600")
@@ -55,11 +57,20 @@ def capture(
         directory=directory, description=description, privacy=_privacy(privacy), allow=allow_field or [],
         listen=listen, target=target, seconds=for_, requests=requests, pid=pid, kernel=kernel, exceptions=exceptions,
     )  # fmt: skip
-    place = out or OUT / wish.name / "bundle"
-    for old in remove_expired(OUT, time.time_ns()) if out is None else []:
-        typer.echo(f"removed {old}: its raw values were due", err=True)
-    check_place(place)
+    place = out or _default_place(wish.name)
+    check_free(place)
     return _captured(wish, place, otlp_grpc, otlp_http)
+
+
+def _default_place(name: str) -> Path:
+    """`out/NAME/bundle`, or the next number that is free; what was due there is removed before."""
+    for old in remove_expired(OUT, time.time_ns()):
+        typer.echo(f"removed {old}: its raw values were due", err=True)
+    wanted = OUT / name / "bundle"
+    place = free_place(wanted)
+    if place != wanted:
+        typer.echo(f"{wanted} holds a bundle already: this one goes to {place}", err=True)
+    return place
 
 
 def _consistent(pid: int | None, *, kernel: bool, started: bool) -> None:
