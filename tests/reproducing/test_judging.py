@@ -343,3 +343,13 @@ def test_other_values_are_not_forgiven_where_the_failure_is_a_value_or_a_wait(tm
 def test_a_healthy_request_with_other_values_is_not_good(tmp_path):
     other = answer(tmp_path, "h", "healthy", 200, "good day")
     assert judged_json(tmp_path, GOOD_JSON, others=[other])["judgement"] == "unknown"
+
+
+@pytest.mark.parametrize(("waited", "judgement"), [(0, "good"), (1, "good"), (2, "bad"), (4, "bad")])
+def test_waits_that_are_measured_often_are_judged_by_what_most_of_them_do(tmp_path, waited, judgement):
+    lock = {"kind": "off_cpu", "errno": "", "target_type": "lock"}
+    predicate = {**BENEATH, "kernel": [lock], "repeat": True}
+    sent = [answer(tmp_path, "f", "failing", text="total six", kernel=[lock] if i < waited else []) for i in range(4)]
+    assert run(tmp_path, sent, predicate=predicate)["judgement"] == judgement
+    sent[3]["kernel"] = None
+    assert run(tmp_path, sent, predicate=predicate)["judgement"] == ("bad" if waited >= 2 else "unknown")

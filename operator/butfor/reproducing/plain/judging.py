@@ -115,7 +115,8 @@ def _as_good(answer: Json, headers: answers.Headers, body: bytes, case: Case) ->
         return False, f"{answer['seconds']:.3f} s is over {limit:.3f} s"
     if answer["role"] == "failing" and case.predicate.get("by_kernel"):
         why = _beneath(answer, case.predicate)
-        if why is None or not why.startswith(ABSENT):
+        unknown = why is not None and not why.startswith(ABSENT)
+        if unknown or (why is None and not _waits(case)):
             return False, why or "the kernel saw it fail as captured"
     how, why = answers.compare(expected, answer.get("status"), headers, body)
     return bool(how), why
@@ -208,10 +209,24 @@ def _property(wanted: Json | None, answer: Json, headers: answers.Headers, body:
 
 def _by_median(judged: list[Json], case: Case) -> list[Json]:
     """Judge a slowness that is measured several times in a run by its median: one hiccup decides nothing."""
+    if _waits(case):
+        return [_often(one, judged) for one in judged]
     limit = case.predicate.get("slower_than_s")
     if not limit or not case.predicate.get("repeat"):
         return judged
     return [_measured(one, judged, limit) for one in judged]
+
+
+def _waits(case: Case) -> bool:
+    """Tell whether it is a wait for a lock, measured several times: on a busy machine anything waits now and then."""
+    lock = any(one["target_type"] == "lock" for one in case.predicate.get("kernel") or [])
+    return bool(case.predicate.get("by_kernel") and case.predicate.get("repeat") and lock)
+
+
+def _often(one: Json, judged: list[Json]) -> Json:
+    """Half of a request's answers must have waited, as with a median."""
+    shown = [other["as_failure"] for other in judged if other["id"] == one["id"]]
+    return {**one, "as_failure": one["as_failure"] and 2 * sum(shown) >= len(shown)}
 
 
 def _measured(one: Json, judged: list[Json], limit: float) -> Json:
