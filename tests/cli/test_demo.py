@@ -62,7 +62,7 @@ def test_the_default_incident_is_written_investigated_and_told(investigated, tmp
     told = capsys.readouterr().out
     assert read_truth(case).culprit[:12] in told
     assert "verdict: right" in told
-    assert "the patch heals another request" in told
+    assert "the patch also heals a second request that runs into the same fault" in told
 
 
 def test_the_folder_may_be_named_from_where_one_is(investigated, tmp_path, capsys, monkeypatch):

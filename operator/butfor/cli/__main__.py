@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from butfor.cli.apps import run
-
 
 def main() -> None:
-    """Leave with the exit code of the command."""
-    sys.exit(run(sys.argv[1:]))
+    """Leave with the exit code of the command; Ctrl-C is one line from the first moment on."""
+    try:
+        from butfor.cli.apps import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing half-written was left\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

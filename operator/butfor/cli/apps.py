@@ -1,4 +1,4 @@
-"""All commands, and the one place where errors become exit codes."""
+"""All commands, each imported when it is asked for, and the one place where errors become exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from butfor.cli import captures, demos, doctors, evaluations, investigations, proofs
+from butfor.cli.groups import Group
 from butfor.errors import InconclusiveError, InfrastructureError, UserError
 
 EXPECTED = (
@@ -23,6 +23,7 @@ INTERRUPTED = 130
 USAGE: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 app = typer.Typer(
     name="butfor",
+    cls=Group,
     help="But for this change, the failure would not have happened: name the commit, and prove it.",
     epilog="Start with: butfor demo. For a service of your own: butfor capture -- CMD, then butfor investigate BUNDLE"
     " --repo DIR --good A --bad B",
@@ -31,12 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("capture", context_settings={"allow_interspersed_args": False})(captures.capture)
-app.command("investigate")(investigations.investigate)
-app.command("prove")(proofs.prove)
-app.command("eval")(evaluations.evaluate)
-app.command("demo")(demos.demo)
-app.command("doctor")(doctors.doctor)
+app.callback()(lambda: None)  # what makes it a group: its commands are in groups.COMMANDS
 
 
 def run(arguments: list[str]) -> int:

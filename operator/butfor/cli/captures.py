@@ -5,18 +5,15 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from butfor.capturing.attaching import Attached
-from butfor.capturing.bundles import check_free, free_place, remove_expired
-from butfor.capturing.checkouts import checkout
-from butfor.capturing.runs import Capture, Wish
 from butfor.errors import UserError
-from butfor.evidence.services import ServiceDescription
-from butfor.ingesting import receivers
-from butfor.investigating.descriptions import parse
+
+if TYPE_CHECKING:
+    from butfor.capturing.runs import Wish
+    from butfor.evidence.services import ServiceDescription
 
 OUT = Path("out")
 
@@ -47,6 +44,11 @@ def capture(
     It ends when the command does, with Ctrl-C, or as --for and --requests say. '$PORT' in the command is a port
     of ours behind a recording proxy.
     """
+    from butfor.capturing.attaching import Attached
+    from butfor.capturing.bundles import check_free
+    from butfor.capturing.checkouts import checkout
+    from butfor.capturing.runs import Wish
+
     description = _described(service) if service else None
     _consistent(pid, kernel=kernel, started=bool(command or description))
     where = Path.cwd() if pid is None else Attached.directory(pid)
@@ -64,6 +66,8 @@ def capture(
 
 def _default_place(name: str) -> Path:
     """`out/NAME/bundle`, or the next number that is free; what was due there is removed before."""
+    from butfor.capturing.bundles import free_place, remove_expired
+
     for old in remove_expired(OUT, time.time_ns()):
         typer.echo(f"removed {old}: its raw values were due", err=True)
     wanted = OUT / name / "bundle"
@@ -84,6 +88,9 @@ def _consistent(pid: int | None, *, kernel: bool, started: bool) -> None:
 
 def _captured(wish: Wish, place: Path, grpc_port: int, http_port: int) -> int:
     """Exit code 1 where the command failed by itself before any request; else 0."""
+    from butfor.capturing.runs import Capture
+    from butfor.ingesting import receivers
+
     with tempfile.TemporaryDirectory(prefix="butfor-capture-", ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "spool").mkdir(mode=0o700)
         receiver = receivers.start(Path(scratch) / "spool", grpc_port, http_port)
@@ -103,6 +110,8 @@ def _privacy(given: str) -> Literal["redacted", "local"]:
 
 
 def _described(file: Path) -> ServiceDescription:
+    from butfor.investigating.descriptions import parse
+
     try:
         found = parse(file.read_bytes(), str(file))
     except OSError as error:

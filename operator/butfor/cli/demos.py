@@ -1,4 +1,4 @@
-"""`butfor demo`: a shop that breaks, captured live and investigated; then what was planted is told."""
+"""The runs of `butfor demo`: captured live and investigated; then what was planted is told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -33,24 +33,10 @@ INCIDENTS = "incidents"
 
 
 def demo(
-    name: Annotated[str | None, typer.Argument(help=f"an incident of --list; default: {DEFAULT}")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="every incident, one after the other")] = False,
-    listed: Annotated[bool, typer.Option("--list", help="name the incidents and what a user sees of each")] = False,
-    out: Annotated[Path, typer.Option(help="verdicts go to OUT/NAME, the incidents to OUT/incidents")] = Path(
-        "out/demo"
-    ),
-    python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
-    budget: Annotated[float, typer.Option(help="minutes for one incident")] = 20.0,
-    recorded: Annotated[
-        bool, typer.Option(help="the capture of another machine, kernel events in it, instead of a live one")
-    ] = False,
-    record: Annotated[bool, typer.Option(help="keep the live capture as the recording that --recorded takes")] = False,
-) -> int:
-    """Break a small shop, capture it live, find the commit to blame, and prove it by runs.
-
-    The first time installs the shop's services (needs a package index); then an incident takes a few minutes.
-    Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
-    """
+    name: str | None, *, everything: bool, listed: bool, out: Path, python: str | None, budget: float, recorded: bool,
+    record: bool,
+) -> int:  # fmt: skip
+    """Show the incidents, or run one or all of them; `budget` is minutes for one; gives the exit code."""
     if listed:
         return show_list()
     if everything and name:
@@ -131,7 +117,8 @@ def told(row: dict[str, Any], truth: Truth | None, case: Path) -> list[tuple[str
     style, word = {True: ("green", "right"), False: ("red", "WRONG"), None: ("yellow", "undecided")}[right(row, truth)]
     lines = [(planted, ""), (f"verdict: {word}", style)]
     if (second := row["patch_heals_second_request"]) is not None:
-        lines.append((f"the patch {'heals' if second else 'does NOT heal'} another request into the same fault", ""))
+        heals = "also heals" if second else "does NOT heal"
+        lines.append((f"the patch {heals} a second request that runs into the same fault", ""))
     return lines
 
 

@@ -6,17 +6,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from butfor.cli.options import parse_sources
-from butfor.cli.terminals import Terminal
-from butfor.evaluating.evaluations import Settings, write_json
-from butfor.evaluating.evaluations import evaluate as evaluate_one
-from butfor.evaluating.incidents import find_cases
-from butfor.evaluating.scores import totals
-from butfor.investigating.analyses import ABLATIONS
-from butfor.ports.benches import Bench
+from butfor.cli.options import SOURCES, parse_sources
 
 COLUMNS = (
     ("id", "incident"), ("outcome", "outcome"), ("claim", "claim"), ("rank_before_runs", "rank before"),
@@ -31,7 +22,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="a folder of incidents, or one incident (incident.yaml inside)")],
     repos: Annotated[Path | None, typer.Option(help="clones, as DIR/owner+name, for `github:` repositories")] = None,
     only: Annotated[list[str] | None, typer.Option(help="only this incident; may be given again")] = None,
-    without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
+    without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(SOURCES))] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="write the rows and totals here")] = None,
     out: Annotated[Path, typer.Option(help="where bundles, verdicts and reports go")] = Path("out/eval"),
     python: Annotated[str | None, typer.Option(help="interpreter for the services' environments")] = None,
@@ -43,6 +34,13 @@ def evaluate(
 
     Exit code 0 when every incident was evaluated, 1 when one could not be.
     """
+    from butfor.cli.terminals import Terminal
+    from butfor.evaluating.evaluations import Settings, write_json
+    from butfor.evaluating.evaluations import evaluate as evaluate_one
+    from butfor.evaluating.incidents import find_cases
+    from butfor.evaluating.scores import totals
+    from butfor.ports.benches import Bench
+
     cases = find_cases(folder, only)
     settings = Settings(
         out=out, repos=repos, without=parse_sources(without), analyse_only=analyse_only, bundles=bundles,
@@ -59,6 +57,11 @@ def evaluate(
 
 def show(rows: list[dict[str, Any]]) -> None:
     """The rows as a table, then the totals."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from butfor.evaluating.scores import totals
+
     table = Table(title=None)
     for key, heading in COLUMNS:
         table.add_column(heading, overflow="fold", no_wrap=key in {"id", "outcome", "claim"})

@@ -8,19 +8,8 @@ from typing import Annotated
 
 import typer
 
-from butfor.cli.options import default_out, parse_sources, parse_symptom
-from butfor.cli.terminals import Terminal
+from butfor.cli.options import SOURCES, default_out, parse_sources, parse_symptom
 from butfor.errors import UserError
-from butfor.evaluating.incidents import read_model
-from butfor.evidence.services import ServiceDescription
-from butfor.investigating.analyses import ABLATIONS
-from butfor.investigating.descriptions import find_descriptions
-from butfor.investigating.investigations import Question
-from butfor.investigating.investigations import investigate as investigate_question
-from butfor.investigating.storing import from_store, kept_dsn
-from butfor.ports.benches import Bench
-from butfor.ports.repositories import Repository
-from butfor.reporting.terminal import summary
 
 
 def investigate(
@@ -52,7 +41,7 @@ def investigate(
     out: Annotated[
         Path | None, typer.Option(help="the folder for verdict, report, reproduction and patch; default: out/NAME")
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(ABLATIONS))] = None,
+    without: Annotated[list[str] | None, typer.Option(help="leave a source out: " + ", ".join(SOURCES))] = None,
     python: Annotated[str | None, typer.Option(help="interpreter for the service's environment")] = None,
     recorded: Annotated[bool, typer.Option(help="take a recording, though the kernel can be watched here")] = False,
     budget: Annotated[float, typer.Option(min=0.1, help="minutes")] = 20.0,
@@ -61,6 +50,16 @@ def investigate(
 
     Exit code 0: a verdict; 3: Inconclusive, with the reason; 2: usage; 1: our own failure.
     """
+    from butfor.cli.terminals import Terminal
+    from butfor.evaluating.incidents import read_model
+    from butfor.evidence.services import ServiceDescription
+    from butfor.investigating.descriptions import find_descriptions
+    from butfor.investigating.investigations import Question
+    from butfor.investigating.investigations import investigate as investigate_question
+    from butfor.investigating.storing import from_store, kept_dsn
+    from butfor.ports.benches import Bench
+    from butfor.reporting.terminal import summary
+
     asked, left_out = parse_symptom(symptom or [], trace, kernel), parse_sources(without)
     _check(bundle, store, repo, good, bad)
     out, title = out or default_out(bundle or Path("store")), bundle.name if bundle else "what the store holds"
@@ -82,6 +81,8 @@ def investigate(
 
 
 def _check(bundle: Path | None, store: str | None, repo: Path | None, good: str | None, bad: str | None) -> None:
+    from butfor.ports.repositories import Repository
+
     if bundle is None and store is None:
         raise UserError("nothing to investigate; give a bundle, or --store DSN to read otel_traces in place")
     if bundle is not None and not bundle.exists():

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from butfor.errors import UserError
-from butfor.evidence.incidents import Symptom
-from butfor.investigating.analyses import ABLATIONS
+
+if TYPE_CHECKING:
+    from butfor.evidence.incidents import Symptom
+
+SOURCES = ("kernel", "traces", "graph", "history")
+"""What --without can leave out: the ABLATIONS of the analyses, here so that --help need not import them."""
 
 
 def parse_sources(without: list[str] | None) -> frozenset[str]:
     """The sources to leave out."""
-    unknown = sorted(set(without or []) - set(ABLATIONS))
+    unknown = sorted(set(without or []) - set(SOURCES))
     if unknown:
-        raise UserError(f"--without {unknown[0]} is unknown; there are: {', '.join(ABLATIONS)}")
+        raise UserError(f"--without {unknown[0]} is unknown; there are: {', '.join(SOURCES)}")
     return frozenset(without or [])
 
 
 def parse_symptom(pairs: list[str], trace: str | None = None, kernel: str | None = None) -> Symptom:
     """`key=value` pairs as a symptom, the trace that shows it, and what the kernel saw of it."""
+    from butfor.evidence.incidents import Symptom
+
     facts: dict[str, object] = {} if kernel is None else {"kernel": kernel}
     for pair in pairs:
         key, separator, value = pair.partition("=")

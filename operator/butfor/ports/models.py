@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
 
-import httpx2
-import openai
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchSet
 
-MAXIMUM_ANSWER_BYTES = 512 * 1024
 MAXIMUM_DIFF_BYTES = 64 * 1024
 MAXIMUM_FILES = 10
 MAXIMUM_CHANGED_LINES = 400
@@ -61,16 +57,17 @@ class Model:
     """One endpoint. `timeout_s` bounds a whole answer, however slowly it drips."""
 
     def __init__(self, base_url: str, name: str, key: str = "", timeout_s: float = 120.0) -> None:
+        import openai  # noqa: PLC0415 - takes seconds, and seldom is a model configured
+
+        from butfor.ports.transports import bounded_client  # noqa: PLC0415 - as above
+
         self.name = name
         self.timeout_s = timeout_s
-        transport = _Bounded(httpx2.HTTPTransport(), timeout_s)
+        self._refused = openai.APIError
         self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=key or "none",
-            max_retries=0,
-            timeout=timeout_s,
-            http_client=httpx2.Client(transport=transport, timeout=timeout_s),
-        )
+            base_url=base_url, api_key=key or "none", max_retries=0, timeout=timeout_s,
+            http_client=bounded_client(timeout_s),
+        )  # fmt: skip
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Model | None:
@@ -87,7 +84,7 @@ class Model:
                 model=self.name, messages=[{"role": "user", "content": prompt.text()}], temperature=0
             )
             content = answer.choices[0].message.content
-        except openai.APIError as error:
+        except self._refused as error:
             # a refusal of the transport is the cause that the client wraps as a connection error
             return Proposal(None, f"the model did not answer: {_line(error.__cause__ or error)}")
         except (AttributeError, IndexError, TypeError, ValueError, RecursionError) as error:
@@ -136,38 +133,3 @@ def _refused(patch: PatchSet, paths: Collection[str]) -> str:
         if file.is_binary_file or file.is_rename or file.is_removed_file:
             return f"{file.path[:100]!r}: binary changes, renames and deletions are not taken"
     return ""
-
-
-class _Bounded(httpx2.BaseTransport):
-    """Cuts an answer off that is too large or takes too long as a whole (a client's own timeout is per read)."""
-
-    def __init__(self, inner: httpx2.BaseTransport, seconds: float) -> None:
-        self.inner, self.seconds = inner, seconds
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        deadline = time.monotonic() + self.seconds
-        response = self.inner.handle_request(request)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        stream = _Stream(response.stream, deadline)
-        return httpx2.Response(response.status_code, headers=response.headers, stream=stream, request=request)
-
-    def close(self) -> None:
-        self.inner.close()
-
-
-class _Stream(httpx2.SyncByteStream):
-    def __init__(self, inner: httpx2.SyncByteStream, deadline: float) -> None:
-        self.inner, self.deadline = inner, deadline
-
-    def __iter__(self) -> Iterator[bytes]:
-        size = 0
-        for part in self.inner:
-            size += len(part)
-            if size > MAXIMUM_ANSWER_BYTES:
-                raise httpx2.ReadError(f"the answer is larger than {MAXIMUM_ANSWER_BYTES} bytes")
-            if time.monotonic() > self.deadline:
-                raise httpx2.ReadTimeout("the answer took too long")
-            yield part
-
-    def close(self) -> None:
-        self.inner.close()
