@@ -144,3 +144,11 @@ def test_a_service_description_that_is_none_is_refused_in_one_line(capsys, tmp_p
     assert code == 2
     assert words in line
     assert verdict is None
+
+
+def test_swapped_revisions_are_said_before_anything_else(capsys, tmp_path):
+    repository, _ = history(tmp_path / "history")
+    arguments = ["investigate", str(write(tmp_path / "given")), "--repo", str(repository.path)]
+    assert run([*arguments, "--good", "v2", "--bad", "v1", "--out", str(tmp_path / "answer")]) == 2
+    assert capsys.readouterr().err == "error: good (v2) is newer than bad (v1): swap them\n"
+    assert not (tmp_path / "answer").exists()

@@ -10,6 +10,7 @@ from butfor.evaluating.incidents import read_incident, read_truth
 from butfor.evaluating.scores import failed_row
 from butfor.evidence.incidents import Truth
 from butfor.evidence.verdicts import Verdict
+from butfor.reporting.terminal import again
 
 
 @pytest.fixture
@@ -121,7 +122,9 @@ def test_right_is_the_planted_outcome_and_commit(row, truth, expected):
 
 def test_the_line_to_run_it_again_names_every_repository(tmp_path):
     [case] = demos.materialize(tmp_path, [DEFAULT])
-    words = demos.command(case, tmp_path / "out").split()
+    revision, own, others = demos.history(case)
+    verdict = Verdict(outcome="CodeChange", claim="Proved", reason="because")
+    words = again(tmp_path / "out", verdict, revision, own, others).split()
     assert words[:2] == [str(tmp_path / "out/repro/run"), read_incident(case).services[-1].bad]
     assert words[2:4] == ["--repo", str(case / "history/shop.git")]
     assert words[4:] == ["--other", f"provider={case / 'history/provider.git'}"]

@@ -2,6 +2,7 @@
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import jsonschema
 import pyarrow as pa
@@ -21,7 +22,7 @@ from butfor.reporting.diffs import files_of
 from butfor.reporting.pages import page
 from butfor.reporting.schemas import main, schema, schema_bytes
 from butfor.reporting.sentences import masked
-from butfor.reporting.terminal import summary
+from butfor.reporting.terminal import again, summary
 
 DIFF = "diff --git a/shop.py b/shop.py\n--- a/shop.py\n+++ b/shop.py\n@@ -1,2 +1,2 @@ def pay():\n-    a\n+    b\n"
 
@@ -166,6 +167,16 @@ def test_the_terminal_says_claims_and_next_command_without_colours_in_a_pipe(tmp
     assert "[bold]b" in text
     assert "repro/run REV --repo DIR" in text
     assert "\x1b" not in text
+
+
+def test_the_terminal_names_the_folders_that_are_known(tmp_path, capsys):
+    found = verdict("x", reproduction=ReproductionSummary(path="repro"))
+    line = again(tmp_path, found, "v2", Path("a b"))
+    summary(found, tmp_path, again=line, repository=Path("a b"))
+    text = capsys.readouterr().out
+    assert f"next:   {tmp_path}/repro/run v2 --repo 'a b'\n" in text
+    assert "REV" not in text
+    assert "--repo DIR" not in text
 
 
 def test_the_terminal_cannot_be_driven_by_a_subject(tmp_path):

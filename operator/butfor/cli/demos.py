@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
@@ -26,7 +25,7 @@ from butfor.evidence.incidents import Truth
 from butfor.evidence.verdicts import Verdict
 from butfor.ports.benches import Bench
 from butfor.ports.repositories import Repository
-from butfor.reporting.terminal import summary
+from butfor.reporting.terminal import again, summary
 
 INCIDENTS = "incidents"
 """The folder, beside the verdicts, that holds the incidents themselves: histories, load, truth."""
@@ -79,23 +78,21 @@ def _run(case: Path, settings: Settings, number: str) -> dict[str, Any]:
     if row["error"]:
         console.print(f"{incident.id} could not be investigated: {row['error']}", markup=False, style="red")
         return row
-    summary(read_verdict(Path(row["verdict"])), Path(row["verdict"]).parent)
-    if (Path(row["verdict"]).parent / "repro" / "run").is_file():
-        console.print(f"again:  {command(case, Path(row['verdict']).parent)}", markup=False)
+    verdict, folder = read_verdict(Path(row["verdict"])), Path(row["verdict"]).parent
+    revision, own, others = history(case)
+    summary(verdict, folder, again=again(folder, verdict, revision, own, others), repository=own)
     for line, style in told(row, read_truth(case), case):
         console.print(line, markup=False, style=style)
     return row
 
 
-def command(case: Path, out: Path) -> str:
-    """The line that judges the failing revision by the reproduction, to be tried with any other."""
+def history(case: Path) -> tuple[str, Path, dict[str, Path]]:
+    """Of the suspected service: the failing revision and the repository; then the other services' repositories."""
     incident = read_incident(case)
     histories = find_histories(incident, case, None)
     suspected = next(service for service in incident.services if service.good and service.bad)
     own = histories[suspected.name]
-    others = [("--other", f"{name}={folder}") for name, folder in histories.items() if folder != own]
-    words = [str(out / "repro" / "run"), str(suspected.bad), "--repo", str(own)]
-    return shlex.join([*words, *(word for pair in others for word in pair)])
+    return str(suspected.bad), own, {name: folder for name, folder in histories.items() if folder != own}
 
 
 def read_verdict(path: Path) -> Verdict:

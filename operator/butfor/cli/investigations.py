@@ -58,7 +58,7 @@ def investigate(
     from butfor.investigating.investigations import investigate as investigate_question
     from butfor.investigating.storing import from_store, kept_dsn
     from butfor.ports.benches import Bench
-    from butfor.reporting.terminal import summary
+    from butfor.reporting.terminal import again, summary
 
     asked, left_out = parse_symptom(symptom or [], trace, kernel), parse_sources(without)
     _check(bundle, store, repo, good, bad)
@@ -76,7 +76,7 @@ def investigate(
         )  # fmt: skip
         with Terminal(f"investigating {title}") as terminal:
             verdict = investigate_question(question, Bench.of_this_machine(python), terminal)
-    summary(verdict, out)
+    summary(verdict, out, again=again(out, verdict, str(bad), repo) if repo else "", repository=repo)
     return 3 if verdict.outcome == "Inconclusive" else 0
 
 
@@ -93,5 +93,6 @@ def _check(bundle: Path | None, store: str | None, repo: Path | None, good: str 
         raise UserError("--repo needs --good REV (last known fine) and --bad REV (fails)")
     if repo is not None:
         with Repository(repo) as repository:
-            repository.resolve(str(good))
-            repository.resolve(str(bad))
+            ends = repository.resolve(str(good)), repository.resolve(str(bad))
+            if ends[0] != ends[1] and repository.is_ancestor(ends[1], ends[0]):
+                raise UserError(f"good ({good}) is newer than bad ({bad}): swap them")

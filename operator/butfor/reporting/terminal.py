@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -17,8 +18,13 @@ MAX_DIFFERENCES = 3
 MAX_PREDICTIONS = 4
 
 
-def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None:
-    """Print what was found, by which runs, and the next command. Colours only where the console has them."""
+def summary(
+    verdict: Verdict, out: Path, console: Console | None = None, *, again: str = "", repository: Path | None = None
+) -> None:
+    """Print what was found, by which runs, and the next commands. Colours only where the console has them.
+
+    `again` is the command that runs the reproduction, `repository` the folder it was read from, where known.
+    """
     console = console or Console(highlight=False, soft_wrap=True)
     _say(console, f"{headline(verdict)}.", "bold")
     _say(console, f"{verdict.outcome}, {verdict.claim}: {verdict.reason or 'no reason was given'}")
@@ -37,7 +43,7 @@ def summary(verdict: Verdict, out: Path, console: Console | None = None) -> None
         _say(console, f"  not known   {text}", "dim")
     if len(unknown) > MAX_UNKNOWN:
         _say(console, f"  not known   {len(unknown) - MAX_UNKNOWN} more, see the report", "dim")
-    _next(verdict, out, console)
+    _next(verdict, out, console, again, repository)
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
@@ -100,9 +106,19 @@ def _patch(verdict: Verdict, console: Console) -> None:
     _say(console, f"  {'patch':11} {state}: {counts}", "green" if verdict.patch.verified else "yellow")
 
 
-def _next(verdict: Verdict, out: Path, console: Console) -> None:
+def again(
+    out: Path, verdict: Verdict, revision: str, repository: Path, others: Mapping[str, Path] | None = None
+) -> str:
+    """The command that judges a revision by the reproduction; `others` are histories of further services, by name."""
+    words = [str(out / (verdict.reproduction.path or "repro") / "run"), revision, "--repo", str(repository)]
+    return shlex.join(words + [word for name, path in (others or {}).items() for word in ("--other", f"{name}={path}")])
+
+
+def _next(verdict: Verdict, out: Path, console: Console, again: str, repository: Path | None) -> None:
     _say(console, f"report: {out / 'report.html'}  ({sum(verdict.timings.values()):.1f} s)")
     if verdict.reproduction.path:
-        _say(console, f"next:   {shlex.quote(str(out / verdict.reproduction.path / 'run'))} REV --repo DIR")
+        run = shlex.quote(str(out / verdict.reproduction.path / "run"))
+        _say(console, f"next:   {again or f'{run} REV --repo DIR'}")
     if verdict.claim in ("Proved", "Bisected"):
-        _say(console, f"prove:  butfor prove {shlex.quote(str(out))} --repo DIR")
+        folder = shlex.quote(str(repository)) if repository else "DIR"
+        _say(console, f"prove:  butfor prove {shlex.quote(str(out))} --repo {folder}")
