@@ -123,7 +123,7 @@ def test_port_in_the_command_records_at_the_edge_too(tmp_path: Path) -> None:
         assert ask(front, "/boom")[0] == 500
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert f"send requests to http://127.0.0.1:{front}" in said
+    assert f"\nready: send requests to http://127.0.0.1:{front}, not to port " in said
     manifest, payloads = read(tmp_path)
     assert manifest.privacy == "local"
     assert {p.role for p in payloads} == {"edge", "server"}
@@ -156,7 +156,9 @@ def test_a_command_that_fails_by_itself_and_what_cannot_be_started(tmp_path: Pat
     with capturing(tmp_path, "--", "bash", "-c", "exit 3") as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "no request was seen" in said
+    assert said.splitlines()[-1].startswith("the command ended with code 3 before any request; ")
+    assert "$PORT" not in said
+    assert not list(tmp_path.iterdir())
     with capturing(tmp_path, "--", "./no-such-program") as process:
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2

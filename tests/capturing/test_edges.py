@@ -251,6 +251,29 @@ def test_a_refusing_service_is_a_reset_and_recorded_only_after_it_was_up(tmp_pat
     assert (payload["ended"], payload["status"]) == ("closed", None)
 
 
+def test_a_service_that_was_never_up_is_waited_for_and_then_said(tmp_path: Path) -> None:
+    with raw_service(answering(OK)) as service:
+        pass
+    request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with edge(service, tmp_path, "--wait", "0.3") as port:
+        assert ask(port, request).startswith(b"HTTP/1.1 503 ")
+        assert not spans(tmp_path, "open")
+    with edge(service, tmp_path, "--wait", "30") as port:
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            gone.sendall(request)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as sock:
+            sock.sendall(request)
+            time.sleep(0.3)
+            with socket.create_server(("127.0.0.1", service)) as late:
+                accepted, _ = late.accept()
+                assert read_head(accepted).startswith(b"GET / ")
+                accepted.sendall(OK)
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200")
+                accepted.close()
+    (payload,) = payloads(tmp_path)
+    assert payload["status"] == 200
+
+
 def test_streams_without_waiting_both_ways(tmp_path: Path) -> None:
     def handle(sock: socket.socket) -> None:
         read_head(sock)

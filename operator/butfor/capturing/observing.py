@@ -88,10 +88,12 @@ class Observer:
             return
         self.attach(pid)
         if self._gate is not None:
+            # open for both, so that this neither waits for the reader nor leaves before it has come; and before the
+            # last one is closed, for a command that waits already would read the end of its input
+            opened = os.open(self._gate, os.O_RDWR)
+            os.write(opened, b"\n")
             self._close()
-            # open for both, so that this neither waits for the reader nor leaves before it has come
-            self._open = os.open(self._gate, os.O_RDWR)
-            os.write(self._open, b"\n")
+            self._open = opened
             self._gate = None
 
     def attach(self, pid: int) -> None:

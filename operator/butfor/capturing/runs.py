@@ -17,6 +17,7 @@ from butfor.capturing import commands
 from butfor.capturing.attaching import Attached
 from butfor.capturing.bundles import Privacy, write_bundle
 from butfor.capturing.checkouts import Checkout
+from butfor.capturing.connections import listening_ports
 from butfor.capturing.drafts import draft
 from butfor.capturing.facts import Facts, texts
 from butfor.capturing.losses import Losses
@@ -75,6 +76,7 @@ class Capture:
         self._code: int | None = None
         self._ports: set[int] = set()
         self._stopped_ns = 0
+        self._repeated = False
         self._observer = Observer(scratch, wish.name, "" if wish.kernel else "--no-kernel was given")
 
     def run(self) -> None:
@@ -148,12 +150,20 @@ class Capture:
                     self._say(f"first request seen: {self.seen.first}")
                 self._advised(watch)
                 self._told()
+                self._repeat()
             if self._code is None:
                 self._stopped_ns = time.time_ns()
             self._session.stop(asked[0] if asked else signal.SIGTERM)
         self.seen = sightings.close()
         own = self._session.command.port
         self._ports = watch.ports | self.seen.ports | ({own} if own else set())
+
+    def _repeat(self) -> None:
+        """Once the service listens: our own address again, for its banner shows another."""
+        command = self._session.command
+        if command.front and not self._repeated and command.port in listening_ports(self._session.group):
+            self._repeated = True
+            self._say(f"ready: send requests to http://127.0.0.1:{command.front}, not to port {command.port}")
 
     def _forward(self, number: int) -> None:
         self._session.forward(number)  # whichever session runs by then
@@ -185,8 +195,11 @@ class Capture:
             watch.restarted(advice.command, self.seen)
 
     def write(self, place: Path) -> None:
-        """Write the bundle, with a description, and say what is in it."""
+        """Write the bundle, with a description, and say what is in it; none of a command that failed at once."""
         wish = self.wish
+        if self.failed:
+            self._say(f"the command {_ending(self._code)} before any request; correct it and start again (no bundle)")
+            return
         if wish.checkout.changed:
             self._notes.append(
                 f"the worktree holds changes that are in no commit: what ran is not {wish.checkout.revision}"
@@ -257,3 +270,7 @@ class Capture:
         self._say(f"bundle: {place}")
         if self.wish.description is None:
             self._say(f"draft service description: {DESCRIPTION} in the bundle; check it before investigating")
+
+
+def _ending(code: int | None) -> str:
+    return f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"

@@ -109,7 +109,15 @@ class Session:
 
 def start_edge(listen: int, target: int, spool: Path, service: str) -> subprocess.Popen[str]:
     """Start a recording proxy on loopback that ends with us; a UserError where the port cannot be had."""
-    options = ["--listen", f"127.0.0.1:{listen}", "--target", f"127.0.0.1:{target}", "--until-stdin-closes"]
+    options = [
+        "--listen",
+        f"127.0.0.1:{listen}",
+        "--target",
+        f"127.0.0.1:{target}",
+        "--until-stdin-closes",
+        "--wait",
+        "20",
+    ]
     edge = subprocess.Popen(
         [sys.executable, "-I", str(Path(edges.__file__).parent), *options, "--spool", str(spool), "--service", service],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import time
 from collections import deque
@@ -18,6 +19,13 @@ GAVE_UP_GRACE_S = 0.2
 """A client that only half-closes still reads: its answer may come this long after its FIN and count as read."""
 INTERIM_S = 1.0
 """A request open for longer is written down before it ends, so that a killed process does not lose it."""
+
+RETRY_S = 0.05
+_TEXT = b"The service does not listen yet: the recording proxy of butfor has nobody to hand this request to.\n"
+NOT_UP = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+    % (len(_TEXT), _TEXT)
+)
 
 
 class Connection:
@@ -45,7 +53,8 @@ class Connection:
     async def _connect(self) -> None:
         assert self.client.transport
         try:
-            await asyncio.get_running_loop().create_connection(lambda: self.server, *self.edge.target)
+            if not await self._reached(asyncio.get_running_loop().time() + self.edge.wait):
+                return
             assert self.server.transport
             self.server.transport.set_write_buffer_limits(high=UPLOAD_BUFFER)
             self.edge.was_up = True
@@ -54,8 +63,44 @@ class Connection:
             if self.edge.was_up:
                 self.client.transport.resume_reading()
                 await asyncio.sleep(0.05)
+            elif self.edge.wait:
+                await self._not_up()
+                return
             self.finished(self.server, reset=True)
             self.client.close(reset=True)
+
+    async def _reached(self, until: float) -> bool:
+        """Connect; a service that was never up is waited for. False where the client has gone meanwhile."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await loop.create_connection(lambda: self.server, *self.edge.target)
+            except OSError:
+                if self.edge.was_up or loop.time() >= until:
+                    raise
+            else:
+                return True
+            await asyncio.sleep(RETRY_S)
+            if self._client_left():
+                self.client.close()  # what nobody waits for any more is not to reach the service later
+                return False
+
+    def _client_left(self) -> bool:
+        sock = self.client.transport and self.client.transport.get_extra_info("socket")
+        if not sock or sock.fileno() < 0:
+            return True
+        left = select.poll()
+        left.register(sock.fileno(), select.POLLRDHUP)
+        return bool(left.poll(0))
+
+    async def _not_up(self) -> None:
+        """Say so in an answer of our own, which is no record of the service's."""
+        assert self.client.transport
+        self.raw_client = True
+        self.client.write(NOT_UP)
+        self.client.transport.resume_reading()  # closing over unread bytes would reset the answer away
+        await asyncio.sleep(GAVE_UP_GRACE_S)
+        self.client.close()
 
     def from_client(self, data: bytes) -> None:
         """Pass a request's bytes on, heads with our `traceparent`."""
@@ -208,10 +253,10 @@ class Connection:
 
 
 class Edge:
-    """What all connections of one edge share."""
+    """What all connections of one edge share. `wait`: seconds that a service which was never up is waited for."""
 
-    def __init__(self, target: tuple[str, int], spool: Spool, limit: int) -> None:
-        self.target, self.spool, self.limit = target, spool, limit
+    def __init__(self, target: tuple[str, int], spool: Spool, limit: int, wait: float = 0.0) -> None:
+        self.target, self.spool, self.limit, self.wait = target, spool, limit, wait
         self.was_up = False
         self.unread = 0
         self.connections: set[Connection] = set()

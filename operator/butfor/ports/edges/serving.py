@@ -46,14 +46,15 @@ def main() -> int:
     parser.add_argument("--spool", type=Path, required=True)
     parser.add_argument("--service", required=True)
     parser.add_argument("--payload-limit", type=int, default=PAYLOAD_LIMIT)
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds for a service that was never up, then 503")
     parser.add_argument("--until-stdin-closes", action="store_true")
     given = parser.parse_args()
     try:
         spool = Spool(given.spool, given.service, given.listen[1])
-        edge = Edge(given.target, spool, given.payload_limit)
+        edge = Edge(given.target, spool, given.payload_limit, given.wait)
         asyncio.run(serve(given.listen, edge, until_stdin_closes=given.until_stdin_closes))
     except OSError as error:
-        say(f"edge: {error}; choose another --listen or --spool", sys.stderr)
+        say(f"edge: {error}", sys.stderr)
         return 2
     spool.close()
     return 0
