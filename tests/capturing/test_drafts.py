@@ -85,3 +85,13 @@ def test_ready_prefers_a_health_check_that_was_answered() -> None:
     assert drafts.ready(seen) == {"path": "/a"}
     assert drafts.ready([*seen, get("/api/healthz", 204)]) == {"path": "/api/healthz", "expect_status": 204}
     assert drafts.ready([get("/x", complete=False)]) == {}
+
+
+@pytest.mark.parametrize(("made", "hinted"), [("tests/x.py", True), ("test_shop.py", True), ("shop.py", False)])
+def test_tests_that_pytest_would_find_are_hinted_at(tmp_path: Path, made: str, hinted: bool) -> None:
+    (tmp_path / made).parent.mkdir(exist_ok=True)
+    (tmp_path / made).write_text("")
+    service, nothing = CapturedService(name="s"), Requirements()
+    text = drafts.draft(service, nothing, ["python", "x.py"], [], root=tmp_path, directory=tmp_path, ports=set())
+    assert ("\n# test: python -m pytest -q\n" in text) is hinted
+    assert "docs/service.md" in text

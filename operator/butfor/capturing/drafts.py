@@ -42,7 +42,13 @@ def draft(
     if (root / "tests").is_dir() and "pytest" in needed.pins:
         said["test"] = "python -m pytest -q -p no:cacheprovider"
     text = yaml.safe_dump({k: v for k, v in said.items() if v}, sort_keys=False, width=1000, allow_unicode=True)
-    return "".join(f"# {line}\n" for line in _remarks(said, needed, own)) + text
+    hint = "# test: python -m pytest -q\n" if "test" not in said and tested(root) else ""
+    return "".join(f"# {line}\n" for line in _remarks(said, needed, own)) + text + hint
+
+
+def tested(root: Path) -> bool:
+    """Whether pytest would find tests: a folder `tests`, or `test_*.py` in the root."""
+    return (root / "tests").is_dir() or any(root.glob("test_*.py"))
 
 
 def _remarks(said: dict[str, object], needed: Requirements, own: str) -> list[str]:
@@ -56,6 +62,7 @@ def _remarks(said: dict[str, object], needed: Requirements, own: str) -> list[st
     ]
     if not (needed.pins or needed.local):
         remarks.append("No Python distributions were seen: write what `setup` needs to install.")
+    remarks.append("Every field is explained in docs/service.md of Butfor; `test` needs pytest in `setup`.")
     remarks.append("`prepare` (data files in the empty folder $DATA) and `environment` are not known to capture.")
     return remarks
 
