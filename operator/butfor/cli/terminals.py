@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from types import TracebackType
 from typing import Self
@@ -9,6 +10,9 @@ from typing import Self
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.status import Status
+
+QUIET_S = 30.0
+"""In a pipe, where no line lives: how long a stage may say nothing."""
 
 
 class Terminal:
@@ -20,6 +24,8 @@ class Terminal:
         self.started = self._began = time.monotonic()
         self._stage, self._runs, self._before = "", 0, 0
         self._status: Status | None = None
+        self._stages: dict[str, int] = {}
+        self._stopped: threading.Event | None = None
         self.console.print(title, style="bold", markup=False)
 
     def __enter__(self) -> Self:
@@ -30,12 +36,14 @@ class Terminal:
 
     def stage(self, name: str) -> None:
         """A stage begins; going on with the one that just ended is no new line."""
-        if name == self._stage and self._status is not None:
+        if name == self._stage and (self._status or self._stopped):
             return
         self._end()
+        times = self._stages[name] = self._stages.get(name, 0) + 1
         self._stage, self._began, self._before = name, time.monotonic(), self._runs
         if not self.console.is_terminal:
-            self.console.print(f"{self._elapsed()} {name}", markup=False)
+            self.console.print(f"{self._elapsed()} {name}{f' ({times})' if times > 1 else ''}", markup=False)
+            self._beat()
             return
         self._status = self.console.status(_Line(self))
         self._status.start()
@@ -61,14 +69,29 @@ class Terminal:
             f"{self._stage}: {took:.0f} s{runs}; {time.monotonic() - self.started:.0f} s and {self._runs} runs in all"
         )
 
+    def _beat(self) -> None:
+        """From now to the end of the stage, say now and then that it goes on."""
+        stopped = self._stopped = threading.Event()
+
+        def say() -> None:
+            while not stopped.wait(QUIET_S):
+                self.console.print(f"{self._elapsed()} {self.now()}", markup=False)
+
+        threading.Thread(target=say, daemon=True).start()
+
     def _end(self) -> None:
+        if self._stopped is not None:
+            self._stopped.set()
+            self._stopped = None
         if self._status is None:
             return
         self._status.stop()
         self._status = None
         runs = f"  {self._runs - self._before} runs" if self._runs > self._before else ""
         took = time.monotonic() - self._began
-        self.console.print(f"{self._elapsed()} {self._stage:15}{took:7.1f} s{runs}", style="cyan", markup=False)
+        times = self._stages[self._stage]
+        name = self._stage + (f" ({times})" if times > 1 else "")
+        self.console.print(f"{self._elapsed()} {name:15}{took:7.1f} s{runs}", style="cyan", markup=False)
 
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self.started:7.1f}s"
