@@ -29,7 +29,9 @@ def test_every_failing_call_is_in_the_request_that_made_it():
         "/": [], "/slow": [], "/refused": ["connect ECONNREFUSED 127.0.0.1:9"],
         "/missing": ["openat ENOENT /nowhere/customers/<*>"],
     }  # fmt: skip
-    assert [(one.kind, one.evidence) for one in timelines.findings] == [("uncaptured_request", ["kernel:0", "kernel:1"])]
+    assert [(one.kind, one.evidence) for one in timelines.findings] == [
+        ("uncaptured_request", ["kernel:0", "kernel:1"])
+    ]
 
 
 def test_what_happened_behind_the_threads_back_goes_by_its_socket():
