@@ -16,7 +16,7 @@ from butfor_inject import failures, raising
 from butfor_inject.contexts import current
 from butfor_inject.exchanges import Exchange
 
-PER_KEY, REQUESTS, INTERVAL_S = 8, 1000, 1.0
+PER_KEY, REQUESTS, INTERVAL_S = 8, 200, 1.0
 """So many requests of a method and path, so many of a process, and afterwards one in so many seconds."""
 EVENTS = 100_000
 """Calls of one request that are looked at: some 20 ms."""
