@@ -131,6 +131,28 @@ def test_later_requests_of_a_path_are_looked_at_now_and_then(watcher, monkeypatc
     assert names(served(watcher, other)) == ["other"]
 
 
+@pytest.mark.parametrize("what", ["another request begins", "something runs on"])
+def test_a_request_that_never_ends_is_let_go(watcher, monkeypatch, what):
+    now = [0.0]
+    monkeypatch.setattr(functions.time, "monotonic", lambda: now[0])
+    endless, ended, switched = Served(), Served(), []
+    watcher.begin(endless)
+    monkeypatch.setattr(watcher, "_switch", lambda *, on: switched.append(on) or Watcher._switch(watcher, on=on))
+    now[0] += functions.LONGEST_S / 2
+    watcher.begin(ended)
+    watcher.end(ended)
+    assert switched == [True]
+    now[0] += functions.LONGEST_S
+    if what == "something runs on":
+        for _ in range(2 * functions.CHECK):
+            other()
+    else:
+        watcher.end(Served())
+        served(watcher, other)
+    assert switched[-1] is False
+    assert sys.getprofile() is None
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="events are no profile function")
 def test_another_profiler_stays():
     seen = []

@@ -18,8 +18,8 @@ from butfor_inject.exchanges import Exchange
 
 PER_KEY, REQUESTS, INTERVAL_S = 8, 200, 1.0
 """So many requests of a method and path, so many of a process, and afterwards one in so many seconds."""
-EVENTS = 100_000
-"""Calls of one request that are looked at: some 20 ms."""
+EVENTS, LONGEST_S, CHECK = 100_000, 10.0, 1024
+"""Calls of one request that are looked at, some 20 ms; its seconds, for one may never end; asked after so many calls."""
 KEPT = 500
 CODES = 50_000
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
@@ -39,24 +39,34 @@ class Watcher:
         """No request survives a fork."""
         self._seen: dict[str, int] = {}
         self._total, self._last = 0, 0.0
-        self._open: set[int] = set()
+        self._open: dict[int, float] = {}
+        self._calls = 0
 
     def begin(self, exchange: Exchange) -> None:
         """A request begins."""
+        if self._open:
+            self._let_go()
         if not self._wanted(exchange.key):
             return
-        self._open.add(id(exchange))
+        self._open[id(exchange)] = time.monotonic()
         if self._switch(on=True):
             exchange.functions = {}
         else:
-            self._open.discard(id(exchange))
+            self._open.pop(id(exchange), None)
 
     def end(self, exchange: Exchange) -> None:
         """A request ended."""
-        if id(exchange) in self._open:
-            self._open.discard(id(exchange))
-            if not self._open:
-                self._switch(on=False)
+        if self._open.pop(id(exchange), None) is not None and not self._open:
+            self._switch(on=False)
+
+    def _let_go(self) -> None:
+        """Of those that have not ended for long."""
+        late = time.monotonic() - LONGEST_S
+        for one, began in list(self._open.items()):
+            if began < late:
+                self._open.pop(one, None)
+        if not self._open:
+            self._switch(on=False)
 
     def _wanted(self, key: str) -> bool:
         if "greenlet" in sys.modules:
@@ -96,6 +106,9 @@ class Watcher:
 
     def _note(self, code: Any) -> bool:
         """Add a function to the request that runs; False where it is never of interest."""
+        self._calls += 1
+        if not self._calls % CHECK:
+            self._let_go()
         known = self._known.get(id(code))
         if known is None:
             if len(self._known) >= CODES:
