@@ -209,6 +209,7 @@ class Session:
                 looked = time.monotonic()
                 self.clock_steps += self.clock.tick()
                 self._prune()
+                self.stacks.refresh(self.processes)
                 if self._files is not None:
                     self._files.tick([*self._ended, *self.processes.values()])
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pyarrow as pa
 import pytest
@@ -36,23 +37,47 @@ def test_a_process_that_is_killed_is_told_of(watched):
 
 
 CRASH = """
-import ctypes, os
+import ctypes, os, sys
 if os.fork() == 0:
     ctypes.string_at(1 << 44, 1)
-os._exit(0 if os.wait()[1] == 11 else 1)
+print(os.wait()[1], flush=True)
+sys.stdin.read()
+"""
+LATE = """
+import ctypes, sys, time
+time.sleep(0.3)
+late = ctypes.CDLL("libz.so.1")
+print(flush=True)
+sys.stdin.readline()
+late.crc32(ctypes.c_ulong(0), ctypes.c_void_p(1 << 44), 64)
 """
 
 
-def test_where_a_worker_crashed_is_known_although_it_is_gone(session, tmp_path):
-    session.open(tmp_path / "kernel.arrow")
+def crashed(session, path, script, *, wait_s):
+    """The script's process until it said something, and the frames of the one that died of it."""
+    session.open(path)
     process = subprocess.Popen(
-        ["/bin/sh", "-c", 'read x; exec "$@"', "-", sys.executable, "-c", CRASH], stdin=subprocess.PIPE
-    )
+        ["/bin/sh", "-c", 'read x; exec "$@"', "-", sys.executable, "-c", script],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     session.watch(process.pid)
-    process.communicate(b"go\n", timeout=60)
-    assert process.returncode == 0
+    process.stdin.write(b"go\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    time.sleep(wait_s)
+    if wait_s:
+        process.communicate(b"on\n", timeout=60)
     session.close()
-    rows = pa.ipc.open_stream((tmp_path / "kernel.arrow").read_bytes()).read_all().to_pylist()
+    process.communicate(timeout=60)
+    rows = pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
     (died,) = [row for row in rows if row["kind"] == "signal" and row["value"] == 11]
-    frames = session.stacks.known[died["pid"], died["user_stack"]]
-    assert frames[0]["module"]
+    return session.stacks.known[died["pid"], died["user_stack"]]
+
+
+def test_where_a_worker_crashed_is_known_although_it_is_gone(session, tmp_path):
+    assert crashed(session, tmp_path / "kernel.arrow", CRASH, wait_s=0)[0]["module"]
+
+
+def test_where_a_process_crashed_in_what_it_loaded_late_is_known_although_it_is_gone(session, tmp_path):
+    frames = crashed(session, tmp_path / "kernel.arrow", LATE, wait_s=3)
+    assert "libz" in frames[0]["module"]
