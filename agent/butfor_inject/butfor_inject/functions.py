@@ -19,7 +19,7 @@ from butfor_inject.exchanges import Exchange
 PER_KEY, REQUESTS, INTERVAL_S = 8, 200, 1.0
 """So many requests of a method and path, so many of a process, and afterwards one in so many seconds."""
 EVENTS, LONGEST_S, CHECK = 100_000, 10.0, 1024
-"""Of one request: calls that are looked at (some 20 ms), seconds (one may never end), calls between two looks at them."""
+"""Of one request: calls that are looked at (20 ms), seconds (one may never end), calls between two looks at those."""
 KEPT = 500
 CODES = 50_000
 _LIBRARY = os.path.dirname(os.__file__) + os.sep
