@@ -11,6 +11,16 @@ settings.register_profile("butfor", deadline=None)
 settings.load_profile("butfor")
 
 
+_TIMED = {"slow", "e2e"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What runs real services on a busy machine is tried once more; the summary names each that needed it."""
+    for item in items:
+        if _TIMED & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.fixture(scope="session")
 def bpf():
     """Skips where the machine cannot do it; where it can, an agent that does not start is a failure."""
