@@ -1,4 +1,4 @@
-"""User stacks by id: frames as module and offset, read while the process still has its mappings; `stacks.arrow`."""
+"""User stacks by id: frames as module, offset and function, while the process has its mappings; `stacks.arrow`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from butfor_agent.loading import KernelMap
+from butfor_agent.symbols import Symbols
 
-FRAME = pa.struct([("module", pa.string()), ("offset", pa.uint64()), ("address", pa.uint64())])
+FRAME = pa.struct(
+    [("module", pa.string()), ("offset", pa.uint64()), ("function", pa.string()), ("address", pa.uint64())]
+)
 SCHEMA = pa.schema([("pid", pa.int64()), ("stack", pa.int32()), ("frames", pa.list_(FRAME))])
-"""Frames innermost first; `module` is empty where the address is in no mapped file."""
+"""Frames innermost first; `module` is empty where the address is in no mapped file, `function` where it has no name."""
 _MOST_MAPPINGS = 65536
 _MOST_STACKS = 200_000
 _AT_ONCE = 32
@@ -26,7 +30,17 @@ class _Mapping:
     start: int
     end: int
     file_offset: int
+    inode: int
     path: str
+
+
+class Frame(NamedTuple):
+    """Where a thread was: `offset` in the file of `module`, which is empty where the address is in no mapped file."""
+
+    address: int
+    module: str = ""
+    offset: int = 0
+    inode: int = 0
 
 
 class Stacks:
@@ -36,7 +50,8 @@ class Stacks:
         self._map = kernel_map
         self._mappings: dict[int, list[_Mapping]] = {}
         self._waiting: list[int] = []
-        self.known: dict[tuple[int, int], list[dict[str, object]]] = {}
+        self._symbols = Symbols()
+        self.known: dict[tuple[int, int], list[Frame]] = {}
 
     def see(self, pid: int, stack: int) -> None:
         """Read a stack that is not known yet."""
@@ -68,18 +83,27 @@ class Stacks:
         self.known.clear()
 
     def table(self) -> pa.Table:
-        """Every stack that was seen."""
-        rows = [{"pid": pid, "stack": stack, "frames": frames} for (pid, stack), frames in self.known.items()]
+        """Every stack that was seen; names are looked up only now, where nobody waits for the next event."""
+        rows = [
+            {"pid": pid, "stack": stack, "frames": [self._row(pid, at, frame) for at, frame in enumerate(frames)]}
+            for (pid, stack), frames in self.known.items()
+        ]
         return pa.Table.from_pylist(rows, schema=SCHEMA)
 
-    def _frame(self, pid: int, address: int) -> dict[str, object]:
+    def _row(self, pid: int, at: int, frame: Frame) -> dict[str, object]:
+        # all but the innermost are where a call returns to, which may be the first byte behind its function
+        inside = frame.offset - int(at > 0)
+        function = self._symbols.name(pid, frame.module, frame.inode, inside) if frame.module else ""
+        return {"module": frame.module, "offset": frame.offset, "function": function, "address": frame.address}
+
+    def _frame(self, pid: int, address: int) -> Frame:
         mappings = self._mappings.get(pid)
         if mappings is None or not (found := _find(mappings, address)):
             self.learn(pid)  # of a process that is gone only what was known of it is left
             found = _find(self._mappings.get(pid, []), address)
         if found is None:
-            return {"module": "", "offset": 0, "address": address}
-        return {"module": found.path, "offset": address - found.start + found.file_offset, "address": address}
+            return Frame(address)
+        return Frame(address, found.path, address - found.start + found.file_offset, found.inode)
 
 
 def _find(mappings: list[_Mapping], address: int) -> _Mapping | None:
@@ -95,7 +119,8 @@ def _mappings(pid: int) -> list[_Mapping]:
                 fields = line.rstrip("\n").split(None, 5)
                 if len(fields) == 6 and fields[5].startswith("/") and "x" in fields[1]:
                     start, _, end = fields[0].partition("-")
-                    found.append(_Mapping(int(start, 16), int(end, 16), int(fields[2], 16), fields[5]))
+                    inode = int(fields[4])
+                    found.append(_Mapping(int(start, 16), int(end, 16), int(fields[2], 16), inode, fields[5]))
                 if len(found) >= _MOST_MAPPINGS:
                     break
     except (OSError, ValueError):

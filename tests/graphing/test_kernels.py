@@ -163,6 +163,21 @@ def test_the_native_code_that_a_signal_ended_is_named():
     assert node.facts["targets"] == ["/srv/codec.so", "/usr/bin/python3.11"]
 
 
+def test_the_function_that_a_signal_ended_is_named_where_it_has_a_name():
+    dies = event(60, kind="signal", call="", errno="", value=11, trace="bad", name="work", user_stack=4)
+    frames = [
+        {"module": "/lib/libc.so.6", "offset": 1, "function": "memcpy"},
+        {"module": "/srv/codec.so", "offset": 1, "function": "unpack"},
+        {"module": "/srv/codec.so", "offset": 9, "function": "decode"},
+        {"module": "/usr/bin/python3.11", "offset": 1, "function": "_PyEval"},
+    ]
+    stacks = pa.Table.from_pylist([{"pid": 100, "stack": 4, "frames": frames}], STACKS)
+    timelines = correlate(dataclasses.replace(watched(telemetry(requests()), [dies, END]), stacks=stacks))
+    (node,) = nodes(graph(timelines, shape(timelines)), "kernel")
+    assert node.label == "ends by SIGSEGV in unpack of codec.so"
+    assert node.facts["targets"] == ["unpack", "decode", "/srv/codec.so", "/usr/bin/python3.11"]
+
+
 def test_an_exception_that_says_the_same_is_an_effect_of_the_call():
     from telemetries import raised
 

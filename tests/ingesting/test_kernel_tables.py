@@ -41,6 +41,20 @@ def test_a_bundle_without_the_kernel_has_empty_tables(tmp_path):
     assert (kernel.num_rows, losses) == (0, [])
 
 
+def test_stacks_of_before_functions_had_names_are_read(tmp_path):
+    old = pa.schema([
+        ("pid", pa.int64()), ("stack", pa.int32()),
+        ("frames", pa.list_(pa.struct([("module", pa.string()), ("offset", pa.uint64()), ("address", pa.uint64())]))),
+    ])  # fmt: skip
+    frames = [{"module": "/srv/codec.so", "offset": 9, "address": 4096}]
+    write(tmp_path, pa.Table.from_pylist([{"pid": 7, "stack": 1, "frames": frames}], old), "stacks.arrow")
+    (_, _, stacks), losses = read_from(tmp_path)
+    assert losses == []
+    assert stacks.to_pylist() == [
+        {"pid": 7, "stack": 1, "frames": [{"module": "/srv/codec.so", "offset": 9, "function": None}]}
+    ]
+
+
 def test_batches_with_dictionaries_of_their_own_become_one_table(tmp_path):
     first, second = events(3, errno="ENOENT"), events(2, errno="EMFILE")
     write(tmp_path, pa.concat_tables([first, second]), rows=3)

@@ -71,7 +71,8 @@ def crashed(session, path, script, *, wait_s):
     process.communicate(timeout=60)
     rows = pa.ipc.open_stream(path.read_bytes()).read_all().to_pylist()
     (died,) = [row for row in rows if row["kind"] == "signal" and row["value"] == 11]
-    return session.stacks.known[died["pid"], died["user_stack"]]
+    stacks = {(row["pid"], row["stack"]): row["frames"] for row in session.stacks.table().to_pylist()}
+    return stacks[died["pid"], died["user_stack"]]
 
 
 def test_where_a_worker_crashed_is_known_although_it_is_gone(session, tmp_path):
@@ -81,3 +82,19 @@ def test_where_a_worker_crashed_is_known_although_it_is_gone(session, tmp_path):
 def test_where_a_process_crashed_in_what_it_loaded_late_is_known_although_it_is_gone(session, tmp_path):
     frames = crashed(session, tmp_path / "kernel.arrow", LATE, wait_s=3)
     assert "libz" in frames[0]["module"]
+
+
+NATIVE = """
+long total;
+static void __attribute__((noinline)) reads_nothing(volatile long *at) { total += *at; total *= 3; }
+void decode(long at) { reads_nothing((long *)at); total += 1; }
+"""
+
+
+def test_the_function_that_crashed_is_named(session, tmp_path):
+    library = tmp_path / "codec.so"
+    subprocess.run(["gcc", "-xc", "-", "-shared", "-fPIC", "-O1", "-o", str(library)],
+                   input=NATIVE.encode(), check=True)  # fmt: skip
+    script = LATE.replace("libz.so.1", str(library)).replace("late.crc32(", "late.decode(ctypes.c_long(1 << 44));(")
+    frames = crashed(session, tmp_path / "kernel.arrow", script, wait_s=2)
+    assert (frames[0]["module"], frames[0]["function"]) == (str(library), "reads_nothing")

@@ -101,7 +101,8 @@ class KernelPart:
         rows = batch.to_pylist()
         for row in rows:
             for frame in row["frames"] or []:
-                frame["module"] = self._text("module", frame["module"])
+                for name in ("module", "function"):
+                    frame[name] = self._text(name, frame[name])
         return pa.RecordBatch.from_pylist(rows, schema=batch.schema)
 
     def _process_batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -58,6 +58,8 @@ class Happening:
     stack: int
     modules: tuple[str, ...] = ()
     """Files of the native code that was running, innermost first, each once; only for what ended a process."""
+    functions: tuple[str, ...] = ()
+    """Its functions, as far as they have names, innermost first."""
 
     @property
     def id(self) -> str:
@@ -123,7 +125,7 @@ class Happening:
             "oom_kill": "killed for want of memory", "signal": "ends by", "exit": "exits with",
         }  # fmt: skip
         verb = words.get(self.kind) or self.call or self.kind.replace("_", " ")
-        where = f"in {self.modules[0].rpartition('/')[2]}" if self.modules else ""
+        where = f"in {' of '.join([*self.functions[:1], self.modules[0].rpartition('/')[2]])}" if self.modules else ""
         return " ".join(part for part in (verb, self.error, self.target, where) if part)
 
 
@@ -150,20 +152,22 @@ def _telling(rows: pa.Table) -> pa.Array:
 
 
 class _Stacks:
-    """Modules of stacks, looked up where they are asked for: those of a few ends among many."""
+    """Native code in stacks, looked up where it is asked for: that of a few ends among many."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
 
-    def modules(self, row: dict[str, Any]) -> tuple[str, ...]:
-        """Of what ended a process; what every program runs through is left out."""
+    def native(self, row: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Files and functions of what ended a process; what every program runs through is left out."""
         if row["kind"] != "signal" or row["user_stack"] < 0:
-            return ()
+            return (), ()
         table = self._table
         mine = pc.and_(pc.equal(table["pid"], row["pid"]), pc.equal(table["stack"], row["user_stack"]))
         frames = [frame for one in table.filter(mine).slice(0, 1)["frames"].to_pylist() for frame in one or ()]
-        files = dict.fromkeys(frame["module"] for frame in frames if frame["module"])
-        return tuple(file for file in files if not _SYSTEM.search(file))[:_MAX_MODULES]
+        own = [frame for frame in frames if frame["module"] and not _SYSTEM.search(frame["module"])]
+        files = dict.fromkeys(frame["module"] for frame in own)
+        named = dict.fromkeys(f["function"] for f in own if f["function"] and f["module"] == own[0]["module"])
+        return tuple(files)[:_MAX_MODULES], tuple(named)[:_MAX_MODULES]
 
 
 def _by_span(joined: pa.Table, rows: pa.Table, stacks: _Stacks) -> dict[str, list[Happening]]:
@@ -177,6 +181,6 @@ def _by_span(joined: pa.Table, rows: pa.Table, stacks: _Stacks) -> dict[str, lis
             how["event"], how["span"], how["confidence"], how["join_source"], row["time_ns"],
             max(row["duration_ns"], 0) / 1e9, row["kind"], row["call"], row["value"], row["errno"], row["failure"],
             row["pid"], row["tid"], row["path"], row["family"], row["remote"], row["argument_0"], row["user_stack"],
-            stacks.modules(row),
+            *stacks.native(row),
         ))  # fmt: skip
     return {span: sorted(several, key=lambda one: (one.time, one.row)) for span, several in found.items()}

@@ -76,10 +76,10 @@ STACKS = pa.schema(
     [
         ("pid", pa.int64()),
         ("stack", pa.int32()),
-        ("frames", pa.list_(pa.struct([("module", pa.string()), ("offset", pa.uint64())]))),
+        ("frames", pa.list_(pa.struct([("module", pa.string()), ("offset", pa.uint64()), ("function", pa.string())]))),
     ]
 )
-"""Frames innermost first; `offset` is that in the module's file."""
+"""Frames innermost first; `offset` is that in the module's file, `function` empty or null where it is not known."""
 
 JOIN_SOURCES = ("thread", "socket", "timeline", "connection", "window")
 """Best first: the thread's record read at the event; the record last stored for its socket; the thread's own spans

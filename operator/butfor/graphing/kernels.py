@@ -130,8 +130,9 @@ def _add_failure(
         facts={
             "service": service, "kind": first.kind, "call": first.call, "errno": first.errno, "source": first.source,
             "target_type": first.target_type, "family": first.family_of_error, "times": len(ordered),
-            "targets": [*(target for target, _ in targets.most_common(3)), *first.modules], "exact": first.exact,
-            "confidence": round(first.confidence, 3), "after_s": round(first.seconds, 6), "healthy_requests": compared,
+            "targets": [*(target for target, _ in targets.most_common(3)), *first.functions, *first.modules],
+            "exact": first.exact, "confidence": round(first.confidence, 3), "after_s": round(first.seconds, 6),
+            "healthy_requests": compared,
             "failing_share": round(len({tree.request.span for tree, _ in ordered}) / len(scene.failing), 4),
         },
     )  # fmt: skip
