@@ -8,6 +8,7 @@ from typing import Any
 from butfor_inject import contexts, publishing, raising, records, tracers
 from butfor_inject.boundaries import attempt
 from butfor_inject.contexts import current
+from butfor_inject.crashes import Crashes
 from butfor_inject.exchanges import Exchange, Headers
 from butfor_inject.functions import Watcher
 from butfor_inject.processes import ProcessNotes
@@ -23,6 +24,7 @@ class Recorder:
         self.settings = settings
         self.spool = Spool(settings)
         self.process = ProcessNotes(self.spool)
+        self.crashes = Crashes(self.spool)
         self.sampler = Sampler(self._flush)
         self.watcher = Watcher(settings.roots) if settings.functions else None
         if self.watcher is not None:
@@ -39,6 +41,7 @@ class Recorder:
             self.spool.span(records.server_span(exchange, finished=False), kind="open")
         self.sampler.watch(exchange)
         self.process.served()
+        self.crashes.start()
         if self.watcher is not None:
             attempt("functions", self.watcher.begin, exchange)
         return exchange
@@ -88,6 +91,7 @@ class Recorder:
     def forked(self) -> None:
         """Start afresh in a forked child: the parent's requests are the parent's."""
         attempt("fork", self.spool.reset)
+        attempt("fork", self.crashes.forked)
         attempt("fork", self.sampler.forked)
         if self.watcher is not None:
             attempt("fork", self.watcher.forked)

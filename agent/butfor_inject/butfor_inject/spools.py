@@ -45,11 +45,16 @@ class Spool:
         return os.path.join(self.settings.spool, f"{kind}-{self.pid}-{self.token}.{suffix}")
 
     @_aside
+    def open(self, kind: str, suffix: str) -> int:
+        """A file of this process, to append to."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        return os.open(self._path(kind, suffix), flags, 0o600)
+
+    @_aside
     def _line(self, kind: str, line: str) -> None:
         descriptor = self._files.get(kind)
         if descriptor is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-            descriptor = self._files.setdefault(kind, os.open(self._path(kind, "jsonl"), flags, 0o600))
+            descriptor = self._files.setdefault(kind, self.open(kind, "jsonl"))
         data = line.encode("utf-8", "backslashreplace") + b"\n"
         while data:
             data = data[os.write(descriptor, data) :]

@@ -15,6 +15,7 @@ from typing import Literal
 
 import zstandard
 
+from butfor.capturing.crashes import Crashed
 from butfor.capturing.facts import Facts
 from butfor.capturing.kernels import KernelPart
 from butfor.capturing.losses import Losses
@@ -166,12 +167,14 @@ class _Writing:
         return {"bpf": bpf, "clocks": {**manifest.clocks, "kernel": self.kernel.clock()}}
 
     def _spans(self) -> Iterator[Document]:
-        """Finished spans as they are, then those that were opened and never finished, marked."""
+        """Finished spans as they are, those that were opened and never finished, marked, and what crashed."""
         finished: set[str] = set()
+        crashed = Crashed(self.spool)
         for document in self.spool.documents("spans", "resourceSpans"):
             for resource, span in spans_of(document):
                 finished.add(f"{span.get('traceId')}{span.get('spanId')}")
                 self.facts.see(resource, span)
+                crashed.see(resource, span)
             yield document
         yield from self._ended(finished)
         unfinished: dict[str, Document] = {}
@@ -183,7 +186,9 @@ class _Writing:
         for document in unfinished.values():
             for resource, span in spans_of(document):
                 self.facts.see(resource, span)
+                crashed.see(resource, span)
             yield document
+        yield from crashed.told(unfinished.values())
 
     def _ended(self, finished: set[str]) -> Iterator[Document]:
         """Spans that another tracer did not deliver, though the request is known to have ended."""

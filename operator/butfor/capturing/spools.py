@@ -81,6 +81,16 @@ class Spool:
                 found.append(value)
         return found
 
+    def texts(self, kind: str, limit: int) -> Iterator[tuple[str, int, bytes]]:
+        """Name, time of the last change (Unix nanoseconds) and first bytes of each `<kind>-*.txt` that is not empty."""
+        for path in self._paths(kind, ".txt"):
+            file = self._open(path)
+            if file is None:
+                continue
+            with file:
+                if data := file.read(limit):
+                    yield path.name, os.fstat(file.fileno()).st_mtime_ns, data
+
     def body(self, digest: str | None) -> bytes | None:
         """A body by its hash; None, and a loss, where it is missing, too large, or not what its name says."""
         if digest is None:

@@ -48,6 +48,13 @@ async def waiting(request):
     return PlainTextResponse("late")
 
 
+async def crashing(request):
+    import ctypes
+
+    await asyncio.sleep(0)
+    return ctypes.string_at(1 << 44, 1)
+
+
 routes = [
     Route("/", index, methods=["GET", "POST"]),
     Route("/failing/{number}", failing),
@@ -55,5 +62,6 @@ routes = [
     Route("/breaking", breaking),
     Route("/busy", busy),
     Route("/waiting", waiting),
+    Route("/crashing", crashing),
 ]
 app = Starlette(routes=[Mount("/inner", routes=routes), *routes], exception_handlers={RuntimeError: page})

@@ -54,6 +54,17 @@ def waiting():
     return "late"
 
 
+@app.route("/crashing/<how>")
+def crashing(how):
+    import ctypes
+    import os
+
+    if how == "child" and os.fork():
+        os.wait()
+        return "its child is gone"
+    return ctypes.string_at(1 << 44, 1)
+
+
 def serve(server, port):
     if server == "wsgiref":
         from wsgiref.simple_server import make_server
