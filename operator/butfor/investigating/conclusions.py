@@ -21,8 +21,11 @@ from butfor.investigating.analyses import Analysis
 from butfor.investigating.gaps import gaps, wanted
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
+from butfor.locating import patched
 from butfor.patching import claim_level, decide_outcome
 from butfor.reporting.situations import comparable, raised
+
+_PARTS = ("hunks", "functions")
 
 
 def conclude(question: Question, findings: Findings, clock: Clock) -> Verdict:
@@ -165,9 +168,27 @@ def _raised_in(analysis: Analysis | None) -> str:
 
 
 def _functions(findings: Findings, suspects: list[Suspect]) -> list[FunctionRef]:
+    """The culprit's, and those whose change heals before all that is on no stack."""
+    known = findings.analysis.ranking.functions if findings.analysis else []
     if findings.bisected and findings.bisected.culprit and suspects and suspects[0].functions:
-        return suspects[0].functions
-    return findings.analysis.ranking.functions if findings.analysis else []
+        known = suspects[0].functions
+    healed = _healed(findings)
+    first = known[:1] if known and _on_stack(findings, known[0]) else []
+    return list(dict.fromkeys([*first, *healed, *known]))
+
+
+def _healed(findings: Findings) -> list[FunctionRef]:
+    """A patch that takes the whole commit back says nothing of where it heals; a model's says where it heals best."""
+    candidate, history = findings.candidate, findings.history
+    if candidate is None or history is None or candidate.origin not in _PARTS:
+        return []
+    return patched(history.repository, history.bad, candidate.diff)
+
+
+def _on_stack(findings: Findings, function: FunctionRef) -> bool:
+    stack = raised(findings.analysis.timelines)[1] if findings.analysis else []
+    last = function.name.rpartition(".")[2]
+    return any(one.file == function.file and one.function.rpartition(".")[2] == last for one in stack)
 
 
 def _reproduction(findings: Findings) -> ReproductionSummary:
