@@ -23,6 +23,7 @@ from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.ports import environments, interpreters, writers
 from butfor.ports.injections import injection
 from butfor.ports.kernels import Kernel
+from butfor.ports.players import copies
 from butfor.ports.recordings import Recording
 from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
 from butfor.ports.worktrees import git_folders
@@ -195,7 +196,8 @@ def _compiled(folder: Path) -> Path:
 def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, recording: Recording) -> Exit:
     mapping = _Mapping(sandbox, folder, publishing=recording.wanted)
     document = folder / "plan.json"
-    document.write_text(json.dumps(mapping.plan(plan)))
+    planned = mapping.plan(plan)
+    document.write_text(json.dumps(planned))
     document.chmod(0o644)
     python = str(interpreters.interpreter(sys.executable).executable)
     players = sandbox.inside(_TOOLS / "players", "/srv/.play/players")
@@ -203,14 +205,24 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, 
     home = sandbox.inside(folder / "scratch" / "home", HOME)
     if sandbox.kind == "none":
         mapping.scratch[Path(home)] = home
+    environment = {"HOME": home, copies.VARIABLE: _copies(planned["services"])}
     return sandbox.run(
         # as a module, not as a file, so that its bytecode is cached too
-        [python, "-E", "-s", "-S", "-B", "-m", "player", mapping.show(document, "/srv/.play/plan.json"), inside],
-        env={"HOME": home}, cwd=players, stdout=folder / "player.log", limits=limits,
+        [python, "-E", "-s", "-S", "-B", "-m", "play", mapping.show(document, "/srv/.play/plan.json"), inside],
+        env=environment, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=[(host, place) for place, host in mapping.read_only.items()],
         writable={out: inside}, scratch=mapping.scratch, sizes=mapping.sizes, driver=True,
         started=recording.watch if recording.wanted else None,
     )  # fmt: skip
+
+
+def _copies(services: list[dict[str, Any]]) -> str:
+    """What the player begins with; where a place cannot be written so it does that later."""
+    rows = [
+        [one["name"], one["data"], one["worktree"], *(one[t] for t in ("source", "artifacts") if one.get(t))]
+        for one in services
+    ]
+    return "\n".join("\t".join(row) for row in rows if not any(set("\t\r\n") & set(field) for field in row))
 
 
 def sweep(folder: Path) -> None:

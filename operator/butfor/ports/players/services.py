@@ -7,8 +7,17 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING or __package__:
+    from . import copies
+else:
+    import copies
+
+become = copies.become
 
 Json = dict[str, Any]
 _FIRST_PORT = 18_000
@@ -16,10 +25,6 @@ ULIMIT_OFF = "ulimit() { return 0; }; export -f ulimit\n"
 """Put before a run script whose limits are lifted: `ulimit` then does nothing, in child shells too."""
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _NO_RIGHTS = ("--inh-caps=-all", "--ambient-caps=-all", "--")
-_COPY = """\
-mkdir -p "$1" && worktree=$2 && shift 2 || exit
-for tree; do cp -a --no-preserve=timestamps,ownership "$tree/." "$worktree" || exit; done
-"""
 
 
 class NotStarted(Exception):  # noqa: N818 - a state of the play, not a defect
@@ -50,12 +55,11 @@ class Service:
 
     def copy_worktree(self) -> None:
         """Make a private, writable copy of the tree with fresh file times, and an empty $DATA."""
-        trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != str(self.worktree)]
-        copy = [*become(), "sh", "-c", _COPY, "copy", str(self.data), str(self.worktree), *trees]
-        done = subprocess.run(copy, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            reason = f"the worktree of {self.name} cannot be copied: {done.stderr.strip()[:300]}"
-            raise NotStarted(reason, infrastructure=True)
+        if self.name not in copies.begun:
+            trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != str(self.worktree)]
+            copies.copy(self.name, str(self.data), str(self.worktree), trees)
+        if problem := copies.finish(self.name):
+            raise NotStarted(f"the worktree of {self.name} cannot be copied: {problem}", infrastructure=True)
 
     def environment(self, urls: dict[str, str], case: str) -> dict[str, str]:
         """Variables of the service's scripts: PORT, DATA, WORKTREE, CASE, the others' <NAME>_URL, its own."""
@@ -111,10 +115,18 @@ class Service:
             raise NotStarted(f"{self.name} cannot be started: {error}") from error
 
 
-def become() -> list[str]:
-    """The command that becomes the user of foreign code, who cannot touch our record; [] where we are that user."""
-    user = os.environ.get("SANDBOX_USER")
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *_NO_RIGHTS] if user else []
+@contextmanager
+def as_foreign() -> Iterator[None]:
+    """Read what foreign code wrote for itself alone, with no more rights than it has."""
+    own, user = os.geteuid(), os.environ.get("SANDBOX_USER")
+    if not user:
+        yield
+        return
+    os.seteuid(int(user))
+    try:
+        yield
+    finally:
+        os.seteuid(own)
 
 
 def unprivileged() -> list[str]:
