@@ -8,7 +8,7 @@ from butfor.ports.players import copies, services
 def service(tmp_path, **plan):
     plan = {"name": "web", "worktree": str(tmp_path / "worktree"), "data": str(tmp_path / "data"), **plan}
     (tmp_path / "logs").mkdir(exist_ok=True)
-    return services.Service(plan, tmp_path, 1, 1)
+    return services.Service(plan, str(tmp_path), 1, 1)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from butfor.ports.players import player
+from butfor.ports.players import settling
 
 TRACE = "ab" * 16
 
@@ -18,7 +18,7 @@ def write(spool, kind, span, trace=TRACE):
 @pytest.fixture
 def naps(monkeypatch):
     taken = []
-    monkeypatch.setattr(player, "time", SimpleNamespace(monotonic=time.monotonic, sleep=taken.append))
+    monkeypatch.setattr(settling, "time", SimpleNamespace(monotonic=time.monotonic, sleep=taken.append))
     return taken
 
 
@@ -28,7 +28,7 @@ def test_what_has_ended_is_not_waited_for(tmp_path, naps, kind):
         write(tmp_path, "open", span)
         write(tmp_path, kind, span)
     write(tmp_path, "open", "3", "cd" * 16)
-    player.settle(tmp_path, {TRACE})
+    settling.settle(str(tmp_path), {TRACE})
     assert naps == []
 
 
@@ -43,13 +43,13 @@ def test_a_span_that_is_open_is_waited_for(tmp_path, monkeypatch):
         if len(naps) == 3:
             write(tmp_path, "ended", "2")
 
-    monkeypatch.setattr(player, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    player.settle(tmp_path, {TRACE})
+    monkeypatch.setattr(settling, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    settling.settle(str(tmp_path), {TRACE})
     assert len(naps) >= 3
-    assert player.all_ended(tmp_path, {TRACE})
+    assert settling.all_ended(str(tmp_path), {TRACE})
 
 
 def test_a_trace_that_nobody_recorded_is_waited_for_a_moment(tmp_path, monkeypatch):
-    monkeypatch.setattr(player, "_QUIET_S", 0.0)
-    assert not player.all_ended(tmp_path, {TRACE})
-    player.settle(tmp_path, {TRACE})
+    monkeypatch.setattr(settling, "_QUIET_S", 0.0)
+    assert not settling.all_ended(str(tmp_path), {TRACE})
+    settling.settle(str(tmp_path), {TRACE})

@@ -69,12 +69,15 @@ exec "$real" "$@"
 """
 
 
-def make_shims(folder: Path, path: str) -> None:
-    """Fill `folder`, to be put first on PATH, with a starter for every Python and Python script on `path`."""
+def make_shims(folder: Path, path: str, site: str = str(SITE)) -> None:
+    """Fill `folder`, to be put first on PATH, with a starter for every Python and Python script on `path`.
+
+    `site` is this package's `site` folder as the service will see it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MARK).write_text("programs that start others of their name\n", encoding="utf-8")
     starter = folder / ".start"
-    starter.write_text(_SCRIPT.format(site=str(SITE).replace("'", "'\\''"), mark=MARK), encoding="utf-8")
+    starter.write_text(_SCRIPT.format(site=site.replace("'", "'\\''"), mark=MARK), encoding="utf-8")
     starter.chmod(0o755)
     for name in sorted(_names(path)):
         link = folder / name

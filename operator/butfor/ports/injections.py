@@ -3,6 +3,7 @@
 Plays keep bytecode caches off, so an interpreter that finds none compiles the package at each start of a service.
 
     <cache>/inject/<digest>/butfor_inject/    a copy of the package, with `__pycache__` of each Python that asked
+    <cache>/inject/shims/<digest>/            starters for the Pythons of one environment
 """
 
 from __future__ import annotations
@@ -37,6 +38,31 @@ def injection(python: Path) -> Path | None:
     except OSError:  # no room for a cache
         return package
     return copy
+
+
+def shims(programs: Path, site: str) -> Path | None:
+    """A folder of starters for the Pythons of an environment, made once; `site` as the service sees it."""
+    try:
+        return _shims(programs, site, programs.stat().st_mtime_ns)
+    except (OSError, ImportError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _shims(programs: Path, site: str, _changed: int) -> Path:
+    from butfor_inject.shims import make_shims  # noqa: PLC0415 - it need not be installed
+
+    target = (
+        cache_root() / "inject" / "shims" / hashlib.sha256(f"{programs} {site} {_changed}".encode()).hexdigest()[:24]
+    )
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            made = Path(scratch) / "made"
+            make_shims(made, str(programs), site=site)
+            made.chmod(0o755)
+            _publish(made, target)
+    return target
 
 
 def _copied(package: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import compileall
 import json
+import marshal
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 from butfor.errors import InfrastructureError
 from butfor.evidence.plays import Observation, Plan, PlannedService
 from butfor.ports import environments, interpreters, writers
-from butfor.ports.injections import injection
+from butfor.ports.injections import injection, shims
 from butfor.ports.kernels import Kernel
 from butfor.ports.players import copies
 from butfor.ports.recordings import Recording
@@ -32,6 +33,7 @@ _TOOLS = Path(__file__).parent
 _MAXIMUM_OBSERVATION = 256 << 20
 _MAXIMUM_FILES = 200_000
 _BODY = re.compile(r"^bodies/[0-9a-f]{64}$")
+_INJECT = "/srv/.play/inject/butfor_inject"
 _MARGIN_S = 20.0
 """How long after the plan's own deadline the sandbox is cut: the player should have ended by itself."""
 
@@ -68,7 +70,7 @@ def _played(
     finally:
         for leftover in ("bodies", "scratch"):
             shutil.rmtree(folder / leftover, ignore_errors=True)
-        (folder / "plan.json").unlink(missing_ok=True)
+        (folder / "plan").unlink(missing_ok=True)
     if not keep_logs:
         shutil.rmtree(out / "logs", ignore_errors=True)
     return _read(out, done, sandbox, folder)
@@ -101,6 +103,7 @@ class _Mapping:
         self.bodies = folder / "bodies"
         self.bodies.mkdir()
         self.bodies.chmod(0o755)
+        self.inject: Path | None = None
         self._copied: dict[str, str] = {}
 
     def show(self, host: Path, wanted: str) -> str:
@@ -114,6 +117,9 @@ class _Mapping:
     def plan(self, plan: Plan) -> dict[str, Any]:
         """The plan as the player reads it."""
         document = plan.model_dump(mode="json")
+        environment = next((s.environment_path for s in plan.services if s.inject and s.environment_path), None)
+        python = environments.executable_of(environment) if environment else None
+        self.inject = injection(python or interpreters.interpreter(sys.executable).executable)
         document["services"] = [self._service(s) for s in plan.services]
         for request in document["requests"]:
             request["body"] = self._body(request["body"])
@@ -122,7 +128,7 @@ class _Mapping:
         self.show(self.bodies, "/srv/.play/bodies")
         if plan.case is not None:
             document["case"] = self.show(plan.case, "/srv/.play/case")
-        self._tools(document, plan)
+        self._tools(document)
         return document
 
     def _body(self, body: str | None) -> str | None:
@@ -151,6 +157,8 @@ class _Mapping:
             self.show(git, str(git))
         if service.environment_path is not None:
             places |= self._environment(name, service.environment_path)
+        if service.inject:
+            places["shims"] = self._shims(name, service.environment_path)
         if self._publishing and service.inject:
             places["context"] = self._context(name, service.environment_path)
         return service.model_dump(mode="json") | places
@@ -164,6 +172,13 @@ class _Mapping:
             "artifacts": self.show(artifacts, f"/srv/.play/artifacts/{service}") if artifacts else None,
         }
 
+    def _shims(self, service: str, environment: Path | None) -> str | None:
+        """Programs first on PATH that start the service's Python recording; None where they are made inside."""
+        if self.inject is None or environment is None:
+            return None
+        folder = shims(environment / "bin", self.sandbox.inside(self.inject, _INJECT) + "/site")
+        return self.show(folder, f"/srv/.play/shims/{service}") if folder else None
+
     def _context(self, service: str, environment: Path | None) -> str | None:
         """Where the service finds what publishes its spans to the kernel's agent; None where it cannot be built."""
         python = environments.executable_of(environment) if environment else None
@@ -174,14 +189,11 @@ class _Mapping:
             # said where it counts: processes.arrow has for each process that it publishes nothing
             return None
 
-    def _tools(self, document: dict[str, Any], plan: Plan) -> None:
+    def _tools(self, document: dict[str, Any]) -> None:
         """Our own programs: the player, the recording proxy, the code to inject."""
         self.show(_compiled(_TOOLS / "players"), "/srv/.play/players")
         document["edges"] = self.show(_compiled(_TOOLS / "edges"), "/srv/.play/edges")
-        environment = next((s.environment_path for s in plan.services if s.inject and s.environment_path), None)
-        python = environments.executable_of(environment) if environment else None
-        package = injection(python or interpreters.interpreter(sys.executable).executable)
-        document["inject"] = self.show(package, "/srv/.play/inject/butfor_inject") if package else None
+        document["inject"] = self.show(self.inject, _INJECT) if self.inject else None
         for prefix in interpreters.interpreter(sys.executable).binds():
             self.show(prefix, str(prefix))
 
@@ -195,9 +207,9 @@ def _compiled(folder: Path) -> Path:
 
 def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, recording: Recording) -> Exit:
     mapping = _Mapping(sandbox, folder, publishing=recording.wanted)
-    document = folder / "plan.json"
+    document = folder / "plan"
     planned = mapping.plan(plan)
-    document.write_text(json.dumps(planned))
+    document.write_bytes(marshal.dumps(planned))
     document.chmod(0o644)
     python = str(interpreters.interpreter(sys.executable).executable)
     players = sandbox.inside(_TOOLS / "players", "/srv/.play/players")
@@ -207,8 +219,8 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, 
         mapping.scratch[Path(home)] = home
     environment = {"HOME": home, copies.VARIABLE: _copies(planned["services"])}
     return sandbox.run(
-        # as a module, not as a file, so that its bytecode is cached too
-        [python, "-E", "-s", "-S", "-B", "-m", "play", mapping.show(document, "/srv/.play/plan.json"), inside],
+        # a small file, whose own bytecode is not cached: what runs modules takes longer to load than that to compile
+        [python, "-E", "-s", "-S", "-B", f"{players}/play.py", mapping.show(document, "/srv/.play/plan"), inside],
         env=environment, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=[(host, place) for place, host in mapping.read_only.items()],
         writable={out: inside}, scratch=mapping.scratch, sizes=mapping.sizes, driver=True,

@@ -1,8 +1,11 @@
-"""`python -m play PLAN.json OUT`: the player as a program, for `plays`. The trees are copied while it is loaded."""
+"""`python play.py PLAN OUT`: the player as a program, for `plays`; PLAN is marshalled, for the same interpreter.
+
+The trees are copied while the player is loaded; `json` is not, which takes longer than all else before a start.
+"""
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing takes longer to load than all of this
+TYPE_CHECKING = False
 if TYPE_CHECKING or __package__:
     from . import copies
 else:
@@ -10,9 +13,14 @@ else:
 
 if __name__ == "__main__":
     copies.begin()
+    import marshal
+    import sys
+
     if TYPE_CHECKING:
         from . import player
     else:
         import player
 
-    player.main()
+    with open(sys.argv[1], "rb") as file:
+        planned = marshal.load(file)
+    player.finish(planned, sys.argv[2])

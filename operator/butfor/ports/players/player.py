@@ -11,36 +11,25 @@ OUT gets `observation.json`, `bodies/`, `logs/`, `spool/`.
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import signal
-import stat
-import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes longer to load than all that is needed to start a service
 if TYPE_CHECKING or __package__:
-    from . import services
+    from . import services, spawning
 else:
     import services
+    import spawning
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from . import senders, stubs
 
-Json = dict[str, Any]
-Ids = tuple[bytes, bytes]
-_SETTLE_S = 0.3
-_QUIET_S = 0.02
-_LATE_S = 2.0
-_EXPORTS_S = 1.3
-_LAST_EXPORTS_S = 4.0
+    Json = dict[str, Any]
+
 _RECENT = 32
-_MAXIMUM_TAIL = 8 << 20
-_IDS = re.compile(rb'"traceId": ?"([0-9a-f]{32})", ?"spanId": ?"([0-9a-f]{16})"')
 _DYING_S = 0.5
 """How long a service that listens no more may take to be gone."""
 
@@ -48,19 +37,19 @@ _DYING_S = 0.5
 class Play:
     """One play: `run` starts everything, sends the requests and stops everything, whatever happens."""
 
-    def __init__(self, plan: Json, out: Path) -> None:
-        self.plan, self.out, self.spool = plan, out, out / "spool"
+    def __init__(self, plan: Json, out: str) -> None:
+        self.plan, self.out, self.spool = plan, out, f"{out}/spool"
         self.begin = time.monotonic()
         self.deadline = self.begin + float(plan.get("deadline_s") or 300)
-        for folder in (out / "bodies", out / "logs", self.spool, self.spool / "bodies"):
-            folder.mkdir(parents=True, exist_ok=True)
-        for shared in (self.spool, self.spool / "bodies"):
-            shared.chmod(0o1777)  # the recording proxies' files are ours, those of injected code the service's
+        for folder in (f"{out}/bodies", f"{out}/logs", self.spool, f"{self.spool}/bodies"):
+            os.makedirs(folder, exist_ok=True)
+        for shared in (self.spool, f"{self.spool}/bodies"):
+            os.chmod(shared, 0o1777)  # the recording proxies' files are ours, those of injected code the service's
         ports = services.Ports()
         self.services = [services.Service(s, out, ports.take(), ports.take()) for s in plan["services"]]
         self.ports: dict[str, int] = {name: ports.take() for name in plan.get("stubs") or {}}
         self.stubs: list[stubs.Stub] = []
-        self.edges: list[subprocess.Popen[bytes]] = []
+        self.edges: list[spawning.Process] = []
         self.collector = ports.take() if plan.get("collect") else None
         self.sender: senders.Sender | None = None
         self.seen: Json = {
@@ -80,8 +69,9 @@ class Play:
         finally:
             seen["stopped_ns"] = time.time_ns()
             self._stop()
+        loaded_files = load("settling").loaded_files
         seen["loaded_files"] = {s.name: loaded_files(self.spool, s.name, s.worktree) for s in self.services}
-        seen["logs"] = {s.name: f"logs/{s.name}.log" for s in self.services if s.log.exists()}
+        seen["logs"] = {s.name: f"logs/{s.name}.log" for s in self.services if os.path.exists(s.log)}
         seen["answers"] = self.sender.answers if self.sender else []
         names = {port: name for name, port in self.ports.items()}
         seen["stub_calls"] = {names[stub.port]: stub.answers.asked for stub in self.stubs}
@@ -111,18 +101,10 @@ class Play:
 
     def _start_collector(self, port: int) -> None:
         """Start what takes the telemetry of services that have an SDK; without it they are seen from outside."""
-        program = str(Path(__file__).with_name("collectors.py"))
-        command = [*services.unprivileged(), sys.executable, "-I", "-B", program, str(port), str(self.spool)]
-        with (self.out / "logs" / "collector.log").open("ab") as log:
-            self.edges.append(subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            ))  # fmt: skip
-        listens, deadline = load("clients").listens, min(time.monotonic() + 10, self.deadline)
-        while not listens(port):
-            if time.monotonic() > deadline or self.edges[-1].poll() is not None:
-                said = services.tail(self.out / "logs" / "collector.log")
-                raise services.NotStarted(f"the collector did not start: {said}", infrastructure=True)
-            time.sleep(0.01)
+        program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "collectors.py")
+        command = [*services.unprivileged(), sys.executable, "-I", "-B", program, str(port), self.spool]
+        self._start_helper("the collector", command, f"{self.out}/logs/collector.log")
+        self._wait_helper("the collector", port, f"{self.out}/logs/collector.log", 10)
 
     def _exporting(self, service: services.Service) -> dict[str, str]:
         """Where the service's SDK sends what it records."""
@@ -147,27 +129,29 @@ class Play:
         if problem:
             raise services.NotStarted(f"{service.name} was not ready in time: {problem}: {services.tail(service.log)}")
         if service.front != service.port:
-            self._wait_edge(service)
+            self._wait_helper("the recording proxy", service.front, f"{self.out}/logs/{service.name}.edge.log", 20)
 
     def _start_edge(self, service: services.Service) -> None:
         """Start the recording proxy in front of a service; it needs nothing of the service's environment."""
         command = [
             *services.unprivileged(), sys.executable, "-I", "-B", str(self.plan["edges"]),
             "--listen", f"127.0.0.1:{service.front}", "--target", f"127.0.0.1:{service.port}",
-            "--spool", str(self.spool), "--service", service.name,
+            "--spool", self.spool, "--service", service.name,
         ]  # fmt: skip
-        with (self.out / "logs" / f"{service.name}.edge.log").open("ab") as log:
-            edge = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        self.edges.append(edge)
+        self._start_helper("the recording proxy", command, f"{self.out}/logs/{service.name}.edge.log")
 
-    def _wait_edge(self, service: services.Service) -> None:
-        listens, deadline = load("clients").listens, min(time.monotonic() + 20, self.deadline)
-        while not listens(service.front):
+    def _start_helper(self, what: str, command: list[str], log: str) -> None:
+        try:
+            self.edges.append(spawning.spawn(command, log))
+        except OSError as error:
+            raise services.NotStarted(f"{what} did not start: {error}", infrastructure=True) from error
+
+    def _wait_helper(self, what: str, port: int, log: str, seconds: float) -> None:
+        """Until the helper that was started last listens."""
+        listens, deadline = load("clients").listens, min(time.monotonic() + seconds, self.deadline)
+        while not listens(port):
             if time.monotonic() > deadline or self.edges[-1].poll() is not None:
-                log = services.tail(self.out / "logs" / f"{service.name}.edge.log")
-                raise services.NotStarted(f"the recording proxy did not start: {log}", infrastructure=True)
+                raise services.NotStarted(f"{what} did not start: {services.tail(log)}", infrastructure=True)
             time.sleep(0.01)
 
     def _injected(self, service: services.Service, variables: dict[str, str]) -> dict[str, str]:
@@ -176,7 +160,7 @@ class Play:
             return variables
         try:
             functions = bool(self.plan.get("functions"))
-            return inject(Path(self.plan["inject"]), service, self.out, variables, functions=functions)
+            return inject(str(self.plan["inject"]), service, self.out, variables, functions=functions)
         except (ImportError, AttributeError, TypeError, OSError) as error:
             self.seen["notes"].append(f"{service.name} runs without injection: {error}")
             return variables
@@ -190,9 +174,11 @@ class Play:
         ended = [s for s in self.services if s.process and self._has_ended(s)]
         self.seen["reason"] = "; ".join(f"{s.name} ended (exit {s.process.returncode})" for s in ended if s.process)
         if self.edges or any(s.plan.get("inject") for s in self.services):
-            settle(self.spool, {a["trace_id"] for a in self.sender.answers[-_RECENT:] if a.get("status")})
+            load("settling").settle(
+                self.spool, {a["trace_id"] for a in self.sender.answers[-_RECENT:] if a.get("status")}
+            )
         if self.collector:
-            await_exports(self.spool)
+            load("settling").await_exports(self.spool)
 
     def _has_ended(self, service: services.Service) -> bool:
         """Whether a service ended by itself; the kernel takes its sockets down a moment before it is gone."""
@@ -220,124 +206,63 @@ def load(name: str) -> Any:
 
 
 def inject(
-    package: Path, service: services.Service, out: Path, variables: dict[str, str], *, functions: bool
+    package: str, service: services.Service, out: str, variables: dict[str, str], *, functions: bool
 ) -> dict[str, str]:
     """Variables that make the service's interpreter record itself: shims first on PATH, our folder on PYTHONPATH."""
-    sys.path.insert(0, str(package.parent))
+    shims, venv = service.plan.get("shims"), service.plan.get("environment_path")
+    if not shims:
+        shims = f"{os.path.dirname(service.worktree)}/shims"
+        _make_shims(package, shims, f"{venv}/bin" if venv else variables["PATH"])
+    site = f"{package}/site"
+    added = {
+        "BUTFOR_SPOOL": f"{out}/spool", "BUTFOR_SERVICE": service.name, "BUTFOR_SITE": site,
+        "BUTFOR_SOURCE_ROOT": service.worktree, "BUTFOR_REVISION": str(service.plan.get("revision") or ""),
+        "BUTFOR_FUNCTIONS": "1" if functions else "", "BUTFOR_CONTEXT": str(service.plan.get("context") or ""),
+        "PYTHONPATH": os.pathsep.join(part for part in (site, variables.get("PYTHONPATH", "")) if part),
+        "PATH": os.pathsep.join((shims, variables["PATH"])),
+    }  # fmt: skip
+    return variables | {name: value for name, value in added.items() if value}
+
+
+def _make_shims(package: str, folder: str, path: str) -> None:
+    """Where nobody made them before: a reproduction by itself."""
+    from pathlib import Path
+
+    sys.path.insert(0, os.path.dirname(package))
     try:
-        shims = __import__("butfor_inject.shims", fromlist=["shims"])
+        __import__("butfor_inject.shims", fromlist=["shims"]).make_shims(Path(folder), path)
     finally:
-        sys.path.remove(str(package.parent))
-    folder, venv = service.worktree.parent / "shims", service.plan.get("environment_path")
-    shims.make_shims(folder, f"{venv}/bin" if venv else variables["PATH"])
-    added: dict[str, str] = shims.environment(
-        package / "site", out / "spool", service.name, shims=folder, path=variables["PATH"],
-        pythonpath=variables.get("PYTHONPATH", ""), source_roots=[service.worktree],
-        revision=str(service.plan.get("revision") or ""), functions=functions,
-    )  # fmt: skip
-    if context := service.plan.get("context"):
-        added["BUTFOR_CONTEXT"] = str(context)
-    return variables | added
+        sys.path.remove(os.path.dirname(package))
 
 
-def settle(spool: Path, answered: set[str]) -> None:
-    """Wait until the recorders have written the end of the last requests.
-
-    Every one of the `answered` traces has spans, all of them ended; or nothing grows for a moment and none is still
-    open: a service may answer 500 first and let go of the exception afterwards, which on a busy machine is a while.
-    """
-    begin, last, since = time.monotonic(), -1, time.monotonic()
-    if answered and all_ended(spool, answered):
-        return
-    while time.monotonic() - begin < _LATE_S:
-        size = sum(entry.stat().st_size for entry in os.scandir(spool) if entry.is_file(follow_symlinks=False))
-        if size != last:
-            last, since = size, time.monotonic()
-        quiet = time.monotonic() - since >= _QUIET_S or time.monotonic() - begin >= _SETTLE_S
-        if quiet and not still_open(spool, answered):
-            return
-        time.sleep(0.005)
-
-
-def await_exports(spool: Path) -> None:
-    """Wait until SDKs have sent what they hold: nothing came for longer than they wait between two exports."""
-    begin, last, since = time.monotonic(), -1, time.monotonic()
-    while time.monotonic() - begin < _LAST_EXPORTS_S:
-        size = sum(path.stat().st_size for path in spool.glob("otlp-*.frames"))
-        if size != last:
-            last, since = size, time.monotonic()
-        if time.monotonic() - since >= _EXPORTS_S:
-            return
-        time.sleep(0.02)
-
-
-def still_open(spool: Path, traces: set[str]) -> bool:
-    """Whether a server span of these traces was begun whose end is not written yet."""
-    begun, ended = _spans(spool)
-    return any(trace.decode() in traces for trace, _ in begun - ended)
-
-
-def all_ended(spool: Path, traces: set[str]) -> bool:
-    """Whether each of these traces has server spans, and all of them have ended."""
-    begun, ended = _spans(spool)
-    return traces <= {trace.decode() for trace, _ in begun} and not any(t.decode() in traces for t, _ in begun - ended)
-
-
-def _spans(spool: Path) -> tuple[set[Ids], set[Ids]]:
-    """The (trace, span) ids that were begun, and those that have ended."""
-    ended = set(_IDS.findall(_read([*spool.glob("spans-*"), *spool.glob("ended-*")])))
-    return set(_IDS.findall(_read(spool.glob("open-*")))), ended
-
-
-def _read(paths: Iterable[Path]) -> bytes:
-    """The ends of files that recorders wrote for themselves alone, read as their user; what cannot be read is empty."""
-    with services.as_foreign():
-        return b"\n".join(_end(path) for path in paths)
-
-
-def _end(path: Path) -> bytes:
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    with os.fdopen(number, "rb") as file:
-        state = os.fstat(number)
-        if not stat.S_ISREG(state.st_mode):
-            return b""
-        file.seek(max(state.st_size - _MAXIMUM_TAIL, 0))
-        return file.read(_MAXIMUM_TAIL)
-
-
-def loaded_files(spool: Path, service: str, worktree: Path) -> list[str]:
-    """Files of modules that the service's processes loaded, with the worktree's place written `<worktree>`."""
-    found: set[str] = set()
-    for path in sorted(spool.glob("modules-*.json"))[:256]:
-        try:
-            entry = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue  # a process that was killed while it wrote
-        if isinstance(entry, dict) and entry.get("service") == service:
-            found.update(str(f) for f in entry.get("files") or [])
-    root = str(worktree)
-    return sorted("<worktree>" + f[len(root) :] if f.startswith(root + "/") else f for f in found)
-
-
-def play(plan: Json, out: Path) -> Json:
+def play(plan: Json, out: str) -> Json:
     """Play `plan` and write `out/observation.json`; returns the same observation."""
+    import json
+
     observation = Play(plan, out).run()
-    temporary = out / "observation.json.tmp"
-    temporary.write_text(json.dumps(observation))
-    temporary.replace(out / "observation.json")
+    with open(f"{out}/observation.json.tmp", "w", encoding="utf-8") as file:
+        json.dump(observation, file)
+    os.replace(f"{out}/observation.json.tmp", f"{out}/observation.json")
     return observation
 
 
-def main() -> None:
-    """Play the plan that the arguments name, as the last thing that this process does."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    play(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))
+def finish(plan: Json, out: str) -> None:
+    """Play as the last thing that this process does."""
+    play(plan, out)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # all is written: what the interpreter would tidy up goes with the sandbox
+
+
+def main() -> None:
+    """Play the plan that the arguments name."""
+    import json
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with open(sys.argv[1], encoding="utf-8") as file:
+        plan = json.load(file)
+    finish(plan, sys.argv[2])
 
 
 if __name__ == "__main__":

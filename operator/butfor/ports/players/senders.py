@@ -26,8 +26,8 @@ class Sender:
     `deadline` is monotonic seconds; bodies of answers go to `out/bodies/<sha256>`.
     """
 
-    def __init__(self, plan: Json, out: Path, ports: dict[str, int], deadline: float) -> None:
-        self.plan, self.out, self.ports, self.deadline = plan, out, ports, deadline
+    def __init__(self, plan: Json, out: str, ports: dict[str, int], deadline: float) -> None:
+        self.plan, self.out, self.ports, self.deadline = plan, Path(out), ports, deadline
         self.requests: list[Json] = plan.get("requests") or []
         self.memory = clients.Memory({n for r in self.requests for n in r.get("save") or {}})
         self.answers: list[Json] = []

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing takes longer to load than all that is needed to start a service
 if TYPE_CHECKING or __package__:
-    from . import copies
+    from . import copies, spawning
 else:
     import copies
+    import spawning
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    Json = dict[str, Any]
 
 become = copies.become
 
-Json = dict[str, Any]
 _FIRST_PORT = 18_000
 ULIMIT_OFF = "ulimit() { return 0; }; export -f ulimit\n"
 """Put before a run script whose limits are lifted: `ulimit` then does nothing, in child shells too."""
@@ -41,31 +40,31 @@ class NotStarted(Exception):  # noqa: N818 - a state of the play, not a defect
 class Service:
     """One service of the plan: its ports (`front` is what clients use), environment, log and process group."""
 
-    def __init__(self, plan: Json, out: Path, port: int, front: int) -> None:
+    def __init__(self, plan: Json, out: str, port: int, front: int) -> None:
         self.plan, self.out, self.port, self.front = plan, out, port, front
         self.name: str = plan["name"]
-        self.worktree, self.data = Path(plan["worktree"]), Path(plan["data"])
-        self.log = out / "logs" / f"{self.name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.worktree, self.data = str(plan["worktree"]), str(plan["data"])
+        self.log = f"{out}/logs/{self.name}.log"
+        self.process: spawning.Process | None = None
 
     @property
-    def directory(self) -> Path:
+    def directory(self) -> str:
         """Where scripts run: the service's folder inside its worktree."""
-        return self.worktree / str(self.plan.get("directory") or ".")
+        return os.path.join(self.worktree, str(self.plan.get("directory") or "."))
 
     def copy_worktree(self) -> None:
         """Make a private, writable copy of the tree with fresh file times, and an empty $DATA."""
         if self.name not in copies.begun:
-            trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != str(self.worktree)]
-            copies.copy(self.name, str(self.data), str(self.worktree), trees)
+            trees = [t for t in (self.plan.get("source"), self.plan.get("artifacts")) if t and t != self.worktree]
+            copies.copy(self.name, self.data, self.worktree, trees)
         if problem := copies.finish(self.name):
             raise NotStarted(f"the worktree of {self.name} cannot be copied: {problem}", infrastructure=True)
 
     def environment(self, urls: dict[str, str], case: str) -> dict[str, str]:
         """Variables of the service's scripts: PORT, DATA, WORKTREE, CASE, the others' <NAME>_URL, its own."""
         variables = {
-            "PATH": _SYSTEM_PATH, "HOME": os.environ.get("HOME") or str(self.data), "LANG": "C.UTF-8",
-            "USER": "sandbox", "PORT": str(self.port), "DATA": str(self.data), "WORKTREE": str(self.worktree),
+            "PATH": _SYSTEM_PATH, "HOME": os.environ.get("HOME") or self.data, "LANG": "C.UTF-8",
+            "USER": "sandbox", "PORT": str(self.port), "DATA": self.data, "WORKTREE": self.worktree,
             "CASE": case, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", "GIT_OPTIONAL_LOCKS": "0",
             "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
         }  # fmt: skip
@@ -83,8 +82,8 @@ class Service:
             return
         process = self._bash(script, variables)
         try:
-            code = process.wait(timeout=max(seconds, 0.1))
-        except subprocess.TimeoutExpired:
+            code = process.wait(max(seconds, 0.1))
+        except TimeoutError:
             stop_groups([process], 0.0)
             raise NotStarted(f"prepare of {self.name} took longer than {seconds:.0f} s") from None
         if code != 0:
@@ -102,31 +101,14 @@ class Service:
             code = None if self.process is None else self.process.returncode
             raise NotStarted(f"{self.name} ended (exit {code}) before it was ready: {tail(self.log)}")
 
-    def _bash(self, script: str, variables: dict[str, str], prefix: list[str] | None = None) -> subprocess.Popen[bytes]:
+    def _bash(self, script: str, variables: dict[str, str], prefix: list[str] | None = None) -> spawning.Process:
+        command = [*become(), *(prefix or []), "bash", "-e", "-o", "pipefail", "-c", script]
         try:
-            with self.log.open("ab") as log:
-                self.log.chmod(0o666)  # services open /dev/stdout, which is this file, by its name
-                return subprocess.Popen(
-                    [*become(), *(prefix or []), "bash", "-e", "-o", "pipefail", "-c", script],
-                    cwd=self.directory, env=variables,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                )  # fmt: skip
-        except OSError as error:
+            with open(self.log, "ab"):
+                os.chmod(self.log, 0o666)  # services open /dev/stdout, which is this file, by its name
+            return spawning.spawn(command, self.log, environment=variables, folder=self.directory)
+        except (OSError, ValueError) as error:
             raise NotStarted(f"{self.name} cannot be started: {error}") from error
-
-
-@contextmanager
-def as_foreign() -> Iterator[None]:
-    """Read what foreign code wrote for itself alone, with no more rights than it has."""
-    own, user = os.geteuid(), os.environ.get("SANDBOX_USER")
-    if not user:
-        yield
-        return
-    os.seteuid(int(user))
-    try:
-        yield
-    finally:
-        os.seteuid(own)
 
 
 def unprivileged() -> list[str]:
@@ -138,20 +120,26 @@ class Ports:
     """Ports of 127.0.0.1, the same in each play where the network is our own, so that answers are the same."""
 
     def __init__(self) -> None:
+        self._taken = _listening("/proc/net/tcp") | _listening("/proc/net/tcp6")
         self._next = _FIRST_PORT
 
     def take(self) -> int:
         """A port that nobody listens on."""
-        for port in range(self._next, self._next + 200):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            self._next = port + 1
-            return port
-        raise NotStarted("no free port on the loopback", infrastructure=True)
+        free = (port for port in range(self._next, self._next + 200) if port not in self._taken)
+        if (port := next(free, None)) is None:
+            raise NotStarted("no free port on the loopback", infrastructure=True)
+        self._next = port + 1
+        return port
+
+
+def _listening(table: str) -> set[int]:
+    """Local ports of a table of the kernel's (proc(5): address:port in hexadecimal, state 0A is listening)."""
+    try:
+        with open(table, encoding="ascii") as lines:
+            rows = [line.split() for line in lines][1:]
+    except OSError:
+        return set()
+    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
 
 
 def limit_command(limits: dict[str, int]) -> list[str]:
@@ -171,8 +159,10 @@ def url_name(service: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in service).upper() + "_URL"
 
 
-def stop_groups(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
+def stop_groups(processes: list[spawning.Process], grace: float) -> None:
     """End process groups: SIGTERM, up to `grace` seconds for all together, then SIGKILL."""
+    import signal
+
     if grace > 0:
         _signal(processes, signal.SIGTERM)
     deadline = time.monotonic() + grace
@@ -183,7 +173,7 @@ def stop_groups(processes: list[subprocess.Popen[bytes]], grace: float) -> None:
         process.wait()
 
 
-def _signal(processes: list[subprocess.Popen[bytes]], number: int) -> None:
+def _signal(processes: list[spawning.Process], number: int) -> None:
     for process in processes:
         try:
             os.killpg(process.pid, number)
@@ -194,10 +184,11 @@ def _signal(processes: list[subprocess.Popen[bytes]], number: int) -> None:
 def cpu_seconds(sessions: set[int]) -> float:
     """CPU time that all processes of these sessions (and their ended, awaited children) have used so far."""
     ticks = 0
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
             try:
-                fields = (folder / "stat").read_bytes().rpartition(b")")[2].split()
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
             if int(fields[3]) in sessions:
@@ -205,11 +196,11 @@ def cpu_seconds(sessions: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def tail(path: Path, lines: int = 12) -> str:
+def tail(path: str, lines: int = 12) -> str:
     """The last lines of a log on one line."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(path.stat().st_size - 8192, 0))
+        with open(path, "rb") as file:
+            file.seek(max(os.path.getsize(path) - 8192, 0))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return "no log"
