@@ -154,3 +154,28 @@ def test_compressed_bodies_are_read():
 def test_no_path_is_needed(tmp_path: Path):
     assert answers.kind(b"", HTML) == "empty"
     assert answers.kind(b"\x89PNG\x00\xff", []) == "bytes"
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "headers"),
+    [
+        ("currency is EUR", "currency is ['EUR']", [("Content-Type", "text/plain")]),
+        ("<p>by <b>Ann &amp; Bob</b></p>", "<p>by <b>Ann &amp;amp; Bob</b></p>", HTML),
+        ("<p>&lt;new&gt;</p>", "<p>&amp;lt;new&amp;gt;</p>", HTML),
+    ],
+)
+def test_a_word_among_signs_is_not_the_word_alone(good, bad, headers):
+    raw = good.encode()
+    one = Said(200, answers.kind(raw, headers), answers.tokens(raw, headers), {}, "", "failing")
+    asked = expectations.exactly("f", one).model_dump()
+    assert answers.compare(asked, 200, headers, good.encode()) == ("stable", "")
+    assert answers.compare(asked, 200, headers, bad.encode())[0] == ""
+
+
+def test_what_is_stable_beside_a_changing_value_is_still_asked():
+    runs = [said("failing", f"id={n};name=Ann") for n in (1, 2)]
+    shared = expectations.common(runs)
+    assert shared is not None
+    asked = expectations.exactly("f", shared).model_dump()
+    assert answers.compare(asked, 200, HTML, b"id=3;name=Ann")[0] == "stable"
+    assert answers.compare(asked, 200, HTML, b"id=3;name=")[0] == ""

@@ -2,6 +2,8 @@
 
 A token is the smallest thing that may be lost: a word of a text or page, the target of a link, a JSON leaf
 (`$.rows[].name="Ann"`), its type (`$.rows[].name:str`), or that a list has at least n items (`$.rows#2`).
+A word that stands alone is another token than the same word among signs (`['EUR']`, `&lt;b&gt;`): a value that is
+quoted, escaped or put in brackets where good shows it bare is a wrong answer though every word of it is there.
 What is *added* never makes an answer differ; what is *lost* does, beyond the drift that was learned on healthy
 requests of the same kind (see `butfor.reproducing.expectations`).
 """
@@ -19,6 +21,7 @@ from urllib.parse import urlsplit
 BODY_LIMIT = 8 * 1024 * 1024
 """Bytes of a body that are looked at; what is longer is compared by its hash as well."""
 TOKEN_LIMIT = 20_000
+PIECE_LIMIT = 200
 ERROR = 400
 """Answers from this status on are errors."""
 MOST = 0.5
@@ -27,6 +30,9 @@ LIST_LIMIT = 50
 _LOOPBACK = re.compile(r"\b(?:127\.0\.0\.1|localhost|\[::1\]):\d{2,5}\b")
 """Where the service listened in this run; an answer that repeats it says the same on another port."""
 _WORD = re.compile(r"[\w.@:/%+-]+")
+_PIECE = re.compile(r"\S+")
+_WITHIN = "\u00b7"
+"""Marks a word that signs touch."""
 _TARGETS = ("href", "src", "action", "name", "value")
 Headers = list[tuple[str, str]]
 
@@ -77,7 +83,7 @@ def tokens(body: bytes, headers: Headers) -> frozenset[str]:
     if which == "html":
         return _page_tokens(body.decode("utf-8", "replace"))
     if which == "text":
-        return frozenset(_WORD.findall(body.decode("utf-8", "replace"))[:TOKEN_LIMIT])
+        return _words(body.decode("utf-8", "replace"))
     return frozenset() if which == "empty" else frozenset({"sha256:" + digest(body)})
 
 
@@ -150,6 +156,19 @@ def _lost(wanted: list[str], have: frozenset[str], tolerance: float) -> str:
     return f"{len(missing)} of {len(wanted)} stable parts of good's answer are missing: {shown}"
 
 
+def _words(text: str) -> frozenset[str]:
+    """Return the pieces between white space; of a piece with signs in it its words too, marked."""
+    found: set[str] = set()
+    for match in _PIECE.finditer(text):
+        piece = match.group()
+        found.add(piece[:PIECE_LIMIT])
+        if _WORD.fullmatch(piece) is None:
+            found.update(_WITHIN + word for word in _WORD.findall(piece))
+        if len(found) >= TOKEN_LIMIT:
+            return frozenset(sorted(found)[:TOKEN_LIMIT])
+    return frozenset(found)
+
+
 def _json(body: bytes) -> Any:
     try:
         return {"": json.loads(body)}
@@ -200,7 +219,7 @@ class _Page(html.parser.HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if not self._hidden and len(self.found) < TOKEN_LIMIT:
-            self.found.update(_WORD.findall(data))
+            self.found |= _words(data)
 
 
 def _page_tokens(text: str) -> frozenset[str]:
@@ -209,5 +228,5 @@ def _page_tokens(text: str) -> frozenset[str]:
         page.feed(text)
         page.close()
     except AssertionError:  # the parser's own answer to malformed declarations
-        return frozenset(_WORD.findall(text)[:TOKEN_LIMIT])
-    return frozenset(page.found)
+        return _words(text)
+    return frozenset(sorted(page.found)[:TOKEN_LIMIT])
