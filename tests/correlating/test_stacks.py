@@ -250,12 +250,16 @@ def ran(text: str, at: float = 1) -> dict:
     return {"time_ns": BASE + int(at * MS), "name": "butfor.functions", "attributes": attributes}
 
 
-def test_functions_that_ran_are_those_of_the_repository_in_their_order():
+def test_functions_that_ran_are_those_of_the_repository_and_of_the_application_on_it_in_their_order():
     frames = [[f"{ROOT}/shop/app.py", 3, "cart"], ["/usr/lib/python3.11/json/__init__.py", 1, "dumps"]]
-    frames += [[f"{ROOT}/shop/price.py", 9, "Price.of"], [f"{ROOT}/shop/app.py", 3, "cart"]]
+    frames += [
+        ["/srv/site/app.py", 1, "view"],
+        [f"{ROOT}/shop/price.py", 9, "Price.of"],
+        [f"{ROOT}/shop/app.py", 3, "cart"],
+    ]
     found = correlate(telemetry([server("a", 0, 5, events=[ran(json.dumps(frames))])])).requests[0].functions
     assert [(one.file, one.line, one.function) for one in found] == [
-        ("shop/app.py", 3, "cart"), ("shop/price.py", 9, "Price.of"),
+        ("shop/app.py", 3, "cart"), ("/srv/site/app.py", 1, "view"), ("shop/price.py", 9, "Price.of"),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from butfor.evidence.graphs import CausalGraph, Slice
+from butfor.evidence.predicates import Frame
 from butfor.locating.blocks import Parser
 from butfor.locating.rankings import locate
 from butfor.locating.running import BEFORE, PASSED, observe
@@ -100,3 +101,53 @@ def test_a_changed_function_that_ran_before_the_parting_beats_one_that_did_not_r
     assert any("functions:t/s" in feature.evidence for feature in ranking.suspects[0].features)
     without = locate(CausalGraph(), Slice(), lines, opened, good, bad, without=frozenset({"traces"}))
     assert not any("functions:t/s" in feature.evidence for one in without.suspects for feature in one.features)
+
+
+ON_IT = "/srv/site/app.py"
+DISPATCH = """def dispatch(request, view):
+    check(request)
+    try:
+        return view(request)
+    except Exception:
+        return refused(request)
+
+
+def check(request):
+    return request
+
+
+def since(request):
+    return request.day
+
+
+def refused(request):
+    return None
+"""
+
+
+def raised_outside(*, recorded: bool = True):
+    view = Frame(file=ON_IT, line=3, function="view", in_repository=False)
+    lines = timelines([frame("web.py", line_of(DISPATCH, "return view("), "dispatch"), view], kind="TypeError")
+    ran = [frame("web.py", line_of(DISPATCH, f"def {n}("), n) for n in ("dispatch", "check", "since", "refused")]
+    order = [*ran[:2], view.model_copy(update={"line": 1}), *ran[2:]] if recorded else ran
+    requests = [one.model_copy(update={"functions": order if one.failed else order[:-1]}) for one in lines.requests]
+    return replace(lines, requests=requests)
+
+
+def test_what_the_application_called_before_it_raised_is_near(builder, opened):
+    tree = Tree(opened, builder.commit("web", web_py=DISPATCH), ["web.py"], ".", Parser())
+    running = observe(raised_outside(), tree)
+    assert running.application
+    weights = {key[1]: one.weight for key, one in running.near.items()}
+    assert weights == {"dispatch": PASSED, "check": PASSED, "since": BEFORE, "refused": PASSED}
+    assert not observe(raised_outside(recorded=False), tree).application
+
+
+def test_a_change_of_what_the_application_is_given_beats_one_of_what_called_it(builder, opened):
+    good = builder.commit("first", web_py=DISPATCH)
+    now = DISPATCH.replace("return request.day", "return zoned(request.day)")
+    culprit = builder.commit("prepare the release", web_py=now)
+    bad = builder.commit("types", web_py=now.replace("return view(request)", "return cast(Answer, view(request))"))
+    assert locate(CausalGraph(), Slice(), raised_outside(), opened, good, bad).suspects[0].commit == culprit
+    other = locate(CausalGraph(), Slice(), raised_outside(recorded=False), opened, good, bad)
+    assert other.suspects[0].commit == bad

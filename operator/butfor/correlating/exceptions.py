@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from butfor.correlating.frames import Sources, decoded, innermost
+from butfor.correlating.frames import Sources, decoded, innermost, of_library
 from butfor.correlating.orders import Ordered
 from butfor.correlating.templates import template
 from butfor.correlating.tracebacks import Raised, parse
@@ -172,9 +172,12 @@ def samples(spans: Ordered, sources: Sources) -> dict[int, list[StackSample]]:
 
 
 def functions(spans: Ordered, sources: Sources) -> dict[int, list[Frame]]:
-    """Per span row the repository's functions that ran, each at its first line, in the order in which they began."""
+    """Per span row the functions that ran, each at its first line, in the order in which they began.
+
+    Those of the repository, and of the application on it, which are not `in_repository`.
+    """
     found: defaultdict[int, list[Frame]] = defaultdict(list)
     for row, _, attributes in _events(spans.table, "butfor.functions"):
         ran = sources.frames(decoded(attributes.get("butfor.frames")))
-        found[row] += [frame for frame in ran if frame.in_repository]
+        found[row] += [frame for frame in ran if frame.in_repository or not of_library(frame)]
     return dict(found)

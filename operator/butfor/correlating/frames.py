@@ -56,6 +56,11 @@ class Sources:
         return [self.frame(frame) for frame in raw]
 
 
+def of_library(frame: Frame) -> bool:
+    """Tell whether a file outside the repository was installed, and is not of the application on it."""
+    return not frame.in_repository and _LIBRARY.search(frame.file) is not None
+
+
 def decoded(text: str | None) -> list[RawFrame]:
     """Frames from their JSON form `[[file, line, function], ...]`; what is malformed is left out."""
     try:

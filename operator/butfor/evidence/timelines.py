@@ -81,7 +81,10 @@ class RequestSeen(Frozen):
     payload: int | None = None
     """Index into `Telemetry.payloads`; None where no payload was captured."""
     functions: list[Frame] = []
-    """Functions of the repository that ran for it, at their first lines; [] where nobody looked."""
+    """Functions of the repository, and of the application on it, that ran for it; [] where nobody looked.
+
+    At their first lines, in the order in which they began.
+    """
 
 
 @dataclass(frozen=True)

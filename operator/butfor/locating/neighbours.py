@@ -63,7 +63,8 @@ class Neighbours:
             self._named(message)
         if not scene.stacks and scene.predicate:
             self._routed(scene.predicate, scene.healthy_routes)
-        if running is not None and not {"stack", "sample"} & {stack.origin for stack in scene.stacks}:
+        shown = {"stack", "sample"} & {stack.origin for stack in scene.stacks}
+        if running is not None and (running.application or not shown):
             self._ran(running)
 
     def of(self, key: Key) -> Relation:

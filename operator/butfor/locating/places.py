@@ -28,6 +28,8 @@ _BLOCKING = (
 BLOCKING = frozenset(_BLOCKING.split())
 """Modules outside a repository in which a thread or task stands that waits for another one."""
 DISCONNECTED = 0.5
+CALLED_OUT = 0.5
+"""Of a frame that called code outside, which raised: it does so for every request."""
 MOST_STACKS = 200
 MOST_ROUTES = 20
 Origin = Literal["stack", "sample", "wait", "graph", "message"]
@@ -83,6 +85,12 @@ def survey(timelines: Timelines, graph: CausalGraph, reach: Reach, *, traces: bo
         predicate=predicate if traces else None,
         healthy_routes=_healthy(timelines, predicate) if traces else [],
     )
+
+
+def called(scene: Scene) -> Scene:
+    """The scene where it is not the repository's code that raised, but what its frames on the stack called."""
+    places = [replace(p, weight=p.weight * CALLED_OUT, origin="graph") for p in scene.places]
+    return replace(scene, places=places)
 
 
 def _healthy(timelines: Timelines, predicate: FailurePredicate | None) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ from butfor.locating.introductions import Introductions
 from butfor.locating.lexicons import Telling, parts
 from butfor.locating.messages import spoken
 from butfor.locating.neighbours import Neighbours
-from butfor.locating.places import Origin, Scene, survey
+from butfor.locating.places import Origin, Scene, called, survey
 from butfor.locating.protections import Protections
 from butfor.locating.reaching import Reach
 from butfor.locating.running import observe
@@ -106,13 +106,16 @@ def _setting(
     scene = survey(timelines, graph, reach, traces=traces)
     touched = [history.at_bad(change.name) for c in history.commits for change in history.changes.get(c.sha, [])]
     tree = Tree(repository, ends[1], [*(p.frame.file for p in scene.places), *touched], directory, parser)
+    running = observe(timelines, tree) if traces else None
     if traces:
         scene = replace(scene, places=[*scene.places, *spoken(timelines, scene, tree)])
+    if running is not None and running.application:
+        scene = called(scene)
     flow = Flow() if "graph" in without and "traces" in without else trace_back(scene, tree, tree.telling)
     protections = Protections(scene.types, endless=_endless(scene))
     return Setting(
         history=history, tree=tree, scene=scene, flow=flow,
-        neighbours=Neighbours(scene, flow, tree, observe(timelines, tree) if traces else None),
+        neighbours=Neighbours(scene, flow, tree, running),
         introductions=Introductions(history, tree, repository, *ends), protections=protections,
         absences=Absences(scene, tree.telling),
         clues=gather(

@@ -3,6 +3,9 @@
 For failures that no stack shows. A function that ran is near the failure, the nearer the closer before or after the
 place where the failing requests' way first leaves that of healthy ones: what runs long after is a consequence.
 Functions are in the order of their first calls, so the place is where the first one runs that no healthy request runs.
+
+And for an exception that the application raises, which the repository's code only called: what the application called
+before it raised is near, for it may have been given something else than before.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ class Running:
 
     near: dict[Key, Near] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    application: bool = False
+    """Whether it is the application that raised, beneath the innermost frame in the repository."""
 
 
 def observe(timelines: Timelines, tree: Tree) -> Running:
@@ -51,14 +56,50 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
     alike = [one for one in every if (one.method, one.route) in routes]
     healthy = {key for one in alike or every for key in _keys(one, tree)}
     strength = 1.0 if alike else ELSEWHERE if every else 0.0
+    application = all(raised_by_application(one) is not None for one in failing)
     found: dict[Key, Near] = {}
     for one in failing:
-        order = _keys(one, tree)
-        stopped = _stopping(order) if one.ended == "timeout" else ()
-        for key, near in [*_placed(order, healthy, strength, tree), *stopped]:
+        for key, near in _nearness(one, tree, healthy, strength, application=application):
             if key not in found or found[key].weight < near.weight:
                 found[key] = near
-    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]))
+    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]), application)
+
+
+def raised_by_application(request: RequestSeen) -> tuple[Frame, Frame] | None:
+    """The innermost frame in the repository and the application's function that it called, where that one raised."""
+    own = {frame.file for frame in request.functions if not frame.in_repository}
+    for seen in request.exceptions:
+        inside = [index for index, frame in enumerate(seen.frames) if frame.in_repository]
+        beneath = seen.frames[inside[-1] + 1 :] if inside else []
+        if beneath and all(frame.file in own for frame in beneath):
+            return seen.frames[inside[-1]], beneath[0]
+    return None
+
+
+def _nearness(
+    request: RequestSeen, tree: Tree, healthy: set[Key], strength: float, *, application: bool
+) -> Iterator[tuple[Key, Near]]:
+    order = _keys(request, tree)
+    if application and (found := raised_by_application(request)):
+        yield from ((key, Near(PASSED, "ran for failing requests")) for key in order)
+        yield from _given(request, tree, *found)
+        return
+    yield from _placed(order, healthy, strength, tree)
+    yield from _stopping(order) if request.ended == "timeout" else ()
+
+
+def _given(request: RequestSeen, tree: Tree, caller: Frame, raising: Frame) -> Iterator[tuple[Key, Near]]:
+    """What began after the application's function and before what its caller does next, the ends first."""
+    name = raising.function.rpartition(".")[2]
+    starts = [i for i, f in enumerate(request.functions) if f.file == raising.file and f.function.endswith(name)]
+    after = request.functions[starts[0] + 1 :] if starts else []
+    keys = list(dict.fromkeys(key for frame in after if (key := _key(frame, tree))))
+    found = tree.locate(caller.file, caller.line)
+    onward = {call.rpartition(".")[2] for call in found[1].calls} if found else set()
+    end = next((i for i, key in enumerate(keys) if key[1].rpartition(".")[2] in onward), len(keys)) or len(keys)
+    for index, key in enumerate(keys[:end]):
+        steps = min(index, end - 1 - index)
+        yield key, Near(BEFORE * FADE**steps, f"ran within {raising.function} of the application, which raised")
 
 
 def _placed(order: Sequence[Key], healthy: set[Key], strength: float, tree: Tree) -> Iterator[tuple[Key, Near]]:
