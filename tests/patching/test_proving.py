@@ -289,6 +289,44 @@ def test_a_restored_method_gets_the_methods_that_it_calls_and_theirs():
     assert restored.count(b"def deeper") == 1
 
 
+DESK = b"""class Desk:
+    shown = 1
+
+    def __init__(self, name, size=2):
+        self.name = name
+        self.kept = {"size": size}
+        self.shown = 5
+        self.unknown = gone()
+        self.other = 9
+
+    def handle(self):
+        return self.name, self.kept["size"], self.shown, self.seen()
+
+    def seen(self):
+        return getattr(self, "other", None), getattr(self, "unknown", None)
+"""
+
+
+def test_a_restored_method_gets_the_state_that_it_reads_and_nothing_sets():
+    source = DESK
+    content = (
+        b"class Desk:\n    shown = 1\n\n    def __init__(self, name, size=3):\n"
+        b"      self.name = name\n      self.held = size\n\n"
+        b"    def handle(self):\n        return self.held\n"
+    )
+    restored = put_back(content, definitions(source)["Desk.handle"], source)
+    space: dict[str, object] = {}
+    exec(restored, space)
+    assert space["Desk"]("ann").handle() == ("ann", 3, 1, (None, None))
+    assert b"self.held = size\n      self.kept" in restored
+
+
+@pytest.mark.parametrize("begins", [b"    def __init__(self, name): self.name = name\n\n", b""])
+def test_state_has_no_place_without_a_body_of_its_own(begins):
+    content = b"class Desk:\n" + begins + b"    def handle(self):\n        return 1\n"
+    assert b"self.kept =" not in (put_back(content, definitions(DESK)["Desk.handle"], DESK) or b"")
+
+
 ITEMS = "ITEMS = ['a', 'b']\nLISTED = ['a', 'b', 'gone']\n\n\ndef new(item):\n    return {'gone': 300}.get(item, 100)\n"
 LOOP = "def handle():\n    total = 0\n    for item in ITEMS:\n        total += old(item)\n    return total\n"
 

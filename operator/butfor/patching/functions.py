@@ -77,7 +77,7 @@ def enclosing(found: Mapping[str, Definition], start: int, end: int) -> str:
 
 
 def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
-    """`content` with the definition as it is in `source`, and the imports, helpers and methods that it then lacks.
+    """`content` with the definition as it is in `source`, and what it then lacks: imports, helpers, methods, state.
 
     Replaced where there is one of that name, else added after the sibling that precedes it in `source`.
     None where neither has a place or the result does not parse.
@@ -93,6 +93,7 @@ def put_back(content: bytes, wanted: Definition, source: bytes) -> bytes | None:
             return None
         edit = edits.Edit("", line, line, (b"\n", *wanted.text))
     changed = _with_methods(_with_names(edits.apply(content, [edit]), wanted, source), wanted, source)
+    changed = _with_state(changed, wanted, source)
     return changed if parsed(changed) is not None else None
 
 
@@ -142,14 +143,75 @@ def _with_methods(content: bytes, wanted: Definition, source: bytes) -> bytes:
     return content
 
 
+def _with_state(content: bytes, wanted: Definition, source: bytes) -> bytes:
+    """Add what `__init__` of `source` sets of the attributes that a restored method reads and its class never sets.
+
+    At the end of `__init__`, and only where the value needs nothing but arguments and names that are there.
+    """
+    present, module = definitions(content), parsed(content)
+    begins, began = present.get(f"{wanted.parent}.__init__"), definitions(source).get(f"{wanted.parent}.__init__")
+    node, old = _function(begins), _function(began)
+    if module is None or not begins or not began or not node or not old or wanted.name == begins.name:
+        return content
+    if node.body[0].lineno == node.lineno or not old.args.args:
+        return content
+    beside = [d for d in present.values() if d.parent == wanted.parent and d.name != wanted.name]
+    lacking = _own(wanted) - {n for d in beside for n in _attributes(d, ast.Store)}
+    lacking -= _bound(_class_body(module, wanted.parent)).keys()
+    known = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)} | _bound(module.body).keys() | BUILTINS
+    shift, added = node.body[0].col_offset - old.body[0].col_offset, list[bytes]()
+    for line, end in sorted(_settings(old, lacking, known)):
+        moved = edits.indent(begins.text[0]) - edits.indent(began.text[0]) + shift
+        added += edits.reindent(began.text[line:end], moved)
+    return edits.apply(content, [edits.Edit("", begins.end, begins.end, tuple(added))]) if added else content
+
+
+def _class_body(module: ast.Module, name: str) -> list[Statement]:
+    """The statements of a class, by its dotted name."""
+    body = module.body
+    for part in name.split("."):
+        body = next((n.body for n in body if isinstance(n, ast.ClassDef) and n.name == part), [])
+    return body
+
+
+def _settings(
+    begins: ast.FunctionDef | ast.AsyncFunctionDef, names: set[str], known: set[str]
+) -> Iterator[tuple[int, int]]:
+    """Lines, from the first decorator, of statements that set an attribute of the names from what is known."""
+    first = min([begins.lineno, *(d.lineno for d in begins.decorator_list)])
+    for one in begins.body:
+        target = (
+            one.targets[0] if isinstance(one, ast.Assign) else one.target if isinstance(one, ast.AnnAssign) else None
+        )
+        value = one.value if isinstance(one, ast.Assign | ast.AnnAssign) else None
+        if not isinstance(target, ast.Attribute) or target.attr not in names or value is None:
+            continue
+        if not (isinstance(target.value, ast.Name) and target.value.id == begins.args.args[0].arg):
+            continue
+        if {n.id for part in (target, value) for n in ast.walk(part) if isinstance(n, ast.Name)} <= known:
+            yield one.lineno - first, (one.end_lineno or one.lineno) - first + 1
+
+
+def _function(definition: Definition | None) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The syntax tree of a definition by itself, its lines and columns from the definition's own."""
+    text = definition.text if definition else ()
+    module = parsed(b"".join(edits.reindent(text, -edits.indent(text[0])))) if text else None
+    node = module.body[0] if module is not None and module.body else None
+    return node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+
+
 def _own(wanted: Definition) -> set[str]:
     """Attributes that a method reads of its first argument."""
-    module = parsed(b"".join(edits.reindent(wanted.text, -edits.indent(wanted.text[0]))))
-    node = module.body[0] if module is not None and module.body else None
-    if not wanted.parent or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or not node.args.args:
+    return _attributes(wanted, ast.Load)
+
+
+def _attributes(definition: Definition, context: type[ast.expr_context]) -> set[str]:
+    """Attributes that a method reads, or sets, of its first argument."""
+    node = _function(definition)
+    if not definition.parent or node is None or not node.args.args:
         return set()
     me = node.args.args[0].arg
-    attributes = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)]
+    attributes = [n for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.ctx, context)]
     return {n.attr for n in attributes if isinstance(n.value, ast.Name) and n.value.id == me}
 
 
