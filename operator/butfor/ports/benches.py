@@ -20,7 +20,7 @@ from butfor.ports.environments import Environments
 from butfor.ports.interpreters import minor, of_version
 from butfor.ports.kernels import Kernel
 from butfor.ports.sandboxes import Sandbox, detect
-from butfor.ports.worktrees import Worktrees
+from butfor.ports.worktrees import Checkout, Worktrees
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,25 @@ class Bench:
         return replace(self, environments=Environments(self.environments.cache, self.sandbox, python)), ""
 
     def planned(
-        self, service: ServiceDescription, tree: Tree, worktrees: Worktrees, folder: Path, *, edge: bool = False
-    ) -> PlannedService:
+        self, service: ServiceDescription, tree: Tree, worktrees: Worktrees, folder: Path, *, edge: bool = False,
+        waiting: list[Checkout] | None = None,
+    ) -> PlannedService:  # fmt: skip
         """Materialise the tree in `folder/<service>` and name the environment it runs in.
 
+        A checkout that may go on is added to `waiting`, for the caller to finish.
         Raises InconclusiveError, with the log's tail, where the setup fails at this tree.
         """
-        worktree = worktrees.materialize(tree, folder / service.name)
-        environment = self.environments.get(service, worktree, log=folder / f"{service.name}.setup.log")
+        checkout = worktrees.begin(tree, folder / service.name)
+        if waiting is None:
+            checkout.finish()
+        else:
+            waiting.append(checkout)
+        log = folder / f"{service.name}.setup.log"
+        environment = self.environments.get(service, checkout.path, log=log, ready=checkout.finish)
         if environment.path is None:
             raise InconclusiveError(f"the setup of {service.name} fails at {tree.revision[:12]}: {environment.problem}")
         return PlannedService(
-            name=service.name, worktree=worktree, environment_path=environment.path, directory=service.directory,
+            name=service.name, worktree=checkout.path, environment_path=environment.path, directory=service.directory,
             prepare=service.prepare, run=service.run, ready=service.ready, environment=service.environment,
             limits={str(key): value for key, value in service.limits.items()}, revision=tree.revision, edge=edge,
         )  # fmt: skip

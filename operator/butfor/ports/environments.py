@@ -21,7 +21,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from butfor.errors import InfrastructureError, UserError
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.interpreters import Interpreter, interpreter
 from butfor.ports.sandboxes import HOME, Exit, Limits, Sandbox
-from butfor.ports.setups import base_key, is_per_content, key
+from butfor.ports.setups import base_key, is_per_content, key, reads
 from butfor.ports.worktrees import git_folders
 
 SETUP_LIMITS = Limits(seconds=1800, memory_bytes=8 << 30, processes=2048, file_bytes=4 << 30, output_bytes=16 << 30)
@@ -100,16 +100,23 @@ class Environments:
         if not self.interpreter.makes_environments:
             raise UserError(f"{python} has no venv or ensurepip; install the package python3-venv")
 
-    def get(self, service: ServiceDescription, worktree: Path, *, log: Path) -> Environment:
+    def get(
+        self, service: ServiceDescription, worktree: Path, *, log: Path, ready: Callable[[], object] = tuple
+    ) -> Environment:
         """The environment for a service at the revision that `worktree` (host path, only read) holds.
 
+        `ready` is called before anything in the worktree is looked at, if it has to be.
         A setup that fails gives an Environment without path and with the end of its log in `problem`.
         """
         start = time.monotonic()
+        if reads(service) != "nothing":
+            ready()
         facts = (self.interpreter.version, str(self.interpreter.executable), self.sandbox.kind)
         folder = self._folder(key(service, worktree, facts))
         with _locked(folder):
             built = not (folder / "environment.json").exists()
+            if built:
+                ready()
             if built and (problem := self._build(service, worktree, folder, log, facts)):
                 return Environment(None, built=True, seconds=time.monotonic() - start, problem=problem)
         return Environment(folder / "environment", built, time.monotonic() - start)

@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ _MARGIN_S = 20.0
 
 def play(
     plan: Plan, *, sandbox: Sandbox, folder: Path, keep_logs: bool = True, limits: Limits | None = None,
-    kernel: Kernel | None = None,
+    kernel: Kernel | None = None, ready: Callable[[], None] | None = None,
 ) -> Observation:  # fmt: skip
     """Play `plan` in `sandbox`; files of the observation are in `folder`, which is made and belongs to the caller.
 
+    `ready` is called while the sandbox starts, and returns when the services' trees are complete.
     `kernel`: its agent watches the services; what it saw is in `folder/kernel`, which the sandbox cannot reach.
     Never raises for what foreign code does; our own failures give `infrastructure=True` with the reason.
     """
@@ -54,15 +56,16 @@ def play(
     out.mkdir(parents=True)
     limits = limits or Limits(seconds=plan.deadline_s + _MARGIN_S)
     with Recording(kernel, folder / "kernel") as recording:
-        return _watched(_played(plan, sandbox, folder, limits, recording, keep_logs=keep_logs), recording)
+        return _watched(_played(plan, sandbox, folder, limits, recording, ready, keep_logs=keep_logs), recording)
 
 
 def _played(
-    plan: Plan, sandbox: Sandbox, folder: Path, limits: Limits, recording: Recording, *, keep_logs: bool
-) -> Observation:
+    plan: Plan, sandbox: Sandbox, folder: Path, limits: Limits, recording: Recording,
+    ready: Callable[[], None] | None, *, keep_logs: bool,
+) -> Observation:  # fmt: skip
     out = folder / "out"
     try:
-        done = _run(plan, sandbox, folder, out, limits, recording)
+        done = _run(plan, sandbox, folder, out, limits, recording, ready)
         sweep(out)
     except (InfrastructureError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -205,7 +208,10 @@ def _compiled(folder: Path) -> Path:
     return folder
 
 
-def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, recording: Recording) -> Exit:
+def _run(
+    plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, recording: Recording,
+    ready: Callable[[], None] | None,
+) -> Exit:  # fmt: skip
     mapping = _Mapping(sandbox, folder, publishing=recording.wanted)
     document = folder / "plan"
     planned = mapping.plan(plan)
@@ -224,7 +230,7 @@ def _run(plan: Plan, sandbox: Sandbox, folder: Path, out: Path, limits: Limits, 
         env=environment, cwd=players, stdout=folder / "player.log", limits=limits,
         read_only=[(host, place) for place, host in mapping.read_only.items()],
         writable={out: inside}, scratch=mapping.scratch, sizes=mapping.sizes, driver=True,
-        started=recording.watch if recording.wanted else None,
+        started=recording.watch if recording.wanted else None, ready=ready,
     )  # fmt: skip
 
 

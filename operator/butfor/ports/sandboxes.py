@@ -16,11 +16,12 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from butfor.errors import InfrastructureError, UserError
 from butfor.ports.mounts import HOME, Mounts
@@ -91,6 +92,7 @@ class Sandbox:
         driver: bool = False,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         started: Callable[[int], None] | None = None,
+        ready: Callable[[], None] | None = None,
     ) -> Exit:
         """Run `argv` to its end, its output in `stdout` (host path); everything it started is gone afterwards.
 
@@ -101,6 +103,8 @@ class Sandbox:
         `driver`: `argv` is a program of ours that starts foreign code; where users can be told apart it has one of
         its own and may become the one named by the variable SANDBOX_USER.
         `started` is told the process id of the outermost process, which waits until it returns.
+        `ready` is called while the sandbox starts; when it returns `argv` finds a line or the end on its standard
+        input. What it raises ends the run.
         Raises InfrastructureError when the sandbox itself cannot be started.
         """
         writable, scratch = dict(writable or {}), dict(scratch or {})
@@ -120,7 +124,7 @@ class Sandbox:
         if apart:
             environment["SANDBOX_USER"] = str(user)
         if self.kind == "none":
-            return _start(limited, environment, cwd, stdout, limits, list(writable), [], started)
+            return _start(limited, environment, cwd, stdout, limits, list(writable), [], started, ready)
         mounts = Mounts(self.bwrap, {"sandbox": user, **({"driver": owner} if apart else {})})
         mounts.system(network=network)
         for host, inside in scratch.items():
@@ -135,7 +139,7 @@ class Sandbox:
         if self.kind == "user":
             mounts.add("--unshare-user", "--uid", str(user), "--gid", str(user))
         command = [*mounts.arguments, "--remount-ro", "/", "--chdir", cwd, "--", *limited]
-        return _start(command, environment, "/", stdout, limits, list(writable), mounts.data, started)
+        return _start(command, environment, "/", stdout, limits, list(writable), mounts.data, started, ready)
 
     def _user(self, *, shared_user: bool) -> int:
         if shared_user or self.kind != "root":
@@ -179,7 +183,7 @@ def _drop_to(user: int, rights: str = "") -> list[str]:
 
 def _start(
     command: list[str], env: dict[str, str], cwd: str, stdout: Path, limits: Limits, watched: list[Path],
-    data: list[tuple[int, bytes]], started: Callable[[int], None] | None,
+    data: list[tuple[int, bytes]], started: Callable[[int], None] | None, ready: Callable[[], None] | None,
 ) -> Exit:  # fmt: skip
     for descriptor, content in data:
         os.write(descriptor, content)
@@ -188,7 +192,7 @@ def _start(
         with stdout.open("ab") as log:
             process = subprocess.Popen(
                 command if started is None else [*_WAITING, *command], env=env, cwd=cwd, stdout=log,
-                stdin=subprocess.DEVNULL if started is None else subprocess.PIPE, stderr=subprocess.STDOUT,
+                stdin=subprocess.PIPE if started or ready else subprocess.DEVNULL, stderr=subprocess.STDOUT,
                 start_new_session=True, pass_fds=[d for d, _ in data], umask=0o022,
             )  # fmt: skip
     except OSError as error:
@@ -196,24 +200,30 @@ def _start(
     finally:
         for descriptor, _ in data:
             os.close(descriptor)
-    if started is not None:
-        _release(process, started)
+    if process.stdin is not None:
+        _release(process, process.stdin, ready, started)
     return watch(process, limits, watched)
 
 
-def _release(process: subprocess.Popen[bytes], started: Callable[[int], None]) -> None:
+def _release(
+    process: subprocess.Popen[bytes], stdin: IO[bytes], ready: Callable[[], None] | None,
+    started: Callable[[int], None] | None,
+) -> None:  # fmt: skip
     """Tell of the process while it waits, then let it go on; one that nobody was told of is ended."""
-    assert process.stdin is not None
     try:
-        started(process.pid)
+        if ready is not None:
+            ready()
+        if started is not None:
+            started(process.pid)
     except BaseException:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
     finally:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b"\n")
-            process.stdin.close()
+            stdin.write(b"\n")
+            stdin.close()
 
 
 def detect() -> Sandbox:

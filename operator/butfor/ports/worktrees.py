@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from butfor.errors import InfrastructureError, UserError
+from butfor.errors import ButforError, InfrastructureError, UserError
 from butfor.evidence.runs import Tree
 from butfor.ports.repositories import SAFE_CONFIG, SAFE_ENVIRONMENT, find_git_dir
 
@@ -39,15 +39,20 @@ class Worktrees:
 
         Raises UserError for a revision that is not there or an overlay path that leaves the tree.
         """
+        return self.begin(tree, into).finish()
+
+    def begin(self, tree: Tree, into: Path) -> Checkout:
+        """Begin to check `tree` out, as `materialize` does; the folder is there at once, its files later.
+
+        Raises UserError for a name of a revision that is not there; of a full id that is told by `finish`.
+        """
         into = into.resolve()
         into.parent.mkdir(parents=True, exist_ok=True)
-        self._add(into, tree.revision)
-        try:
-            overlay(into, tree.overlay)
-        except (UserError, OSError):
-            self.remove(into)
-            raise
-        return into
+        commit = tree.revision if _FULL_ID.match(tree.revision) else self._resolve(tree.revision)
+        if into.exists() and any(into.iterdir()):
+            raise InfrastructureError(f"{into} is not empty")
+        made = not into.exists()
+        return Checkout(self, tree, into, made, self._check_out(into, commit))
 
     def remove(self, worktree: Path) -> None:
         """Remove a worktree, whatever is left of it, and forget it."""
@@ -55,33 +60,19 @@ class Worktrees:
         for private in self._private(worktree):
             _remove_folder(private)
 
-    def _add(self, into: Path, revision: str) -> None:
-        """Add a worktree; a full id is asked for only where git does not take it, because a run makes one each time."""
-        if _FULL_ID.match(revision):
-            with contextlib.suppress(InfrastructureError):
-                self._check_out(into, revision)
-                return
-        self._check_out(into, self._resolve(revision))
-
-    def _check_out(self, into: Path, commit: str) -> None:
+    def _check_out(self, into: Path, commit: str) -> _Git:
         """What `git worktree add --detach` does, in one process of git for its four (gitrepository-layout(5))."""
-        if into.exists() and any(into.iterdir()):
-            raise InfrastructureError(f"{into} is not empty")
-        made = not into.exists()
         into.mkdir(exist_ok=True)
         into.chmod(0o755)
         private = self._new_private(into, commit)
         link = into / ".git"
         link.write_text(f"gitdir: {private}\n")
         link.chmod(0o644)
-        try:
-            self._git("read-tree", "--reset", "-u", f"{commit}^{{commit}}", at=into)
-        except InfrastructureError:
-            for folder in (into, private):
-                _remove_folder(folder)
-            if not made:
-                into.mkdir()
-            raise
+        return _Git("read-tree", "--reset", "-u", f"{commit}^{{commit}}", at=into)
+
+    def explain(self, revision: str) -> None:
+        """Raise UserError where the revision is not there."""
+        self._resolve(revision)
 
     def _new_private(self, into: Path, commit: str) -> Path:
         """The worktree's own git directory, in the clone."""
@@ -111,22 +102,67 @@ class Worktrees:
 
     @staticmethod
     def _git(*arguments: str, at: Path) -> str:
+        return _Git(*arguments, at=at).end()
+
+
+class Checkout:
+    """A worktree in the making. Whoever began it must `finish` it, however often."""
+
+    def __init__(self, worktrees: Worktrees, tree: Tree, path: Path, made: bool, git: _Git) -> None:
+        self.path = path
+        self._worktrees, self._tree, self._made, self._git = worktrees, tree, made, git
+        self._finished = False
+
+    def finish(self) -> Path:
+        """Wait for its files and put the overlay's over them; what cannot be had is removed.
+
+        Raises UserError for a revision that is not there or an overlay path that leaves the tree.
+        """
+        if self._finished:
+            return self.path
+        self._finished = True
+        try:
+            self._git.end()
+            overlay(self.path, self._tree.overlay)
+        except (ButforError, OSError) as error:
+            self._worktrees.remove(self.path)
+            if not self._made:
+                self.path.mkdir()
+            if isinstance(error, InfrastructureError):
+                self._worktrees.explain(self._tree.revision)
+            raise
+        return self.path
+
+
+class _Git:
+    """A git that was started; nothing but our own configuration reaches it."""
+
+    def __init__(self, *arguments: str, at: Path) -> None:
         options = [part for setting in (*SAFE_CONFIG, *_CHECKOUT_CONFIG) for part in ("-c", setting)]
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.devnull, **SAFE_ENVIRONMENT}
-        command = ["git", *options, *arguments]
+        self._name = arguments[0]
         try:
-            done = subprocess.run(
-                command, cwd=at, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False,
-                timeout=_SECONDS, text=True, errors="replace", umask=0o022,
+            self._process = subprocess.Popen(
+                ["git", *options, *arguments], cwd=at, env=environment, stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", umask=0o022,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise UserError("git is not installed; install the package git") from error
-        except subprocess.TimeoutExpired as error:
-            raise InfrastructureError(f"git {arguments[0]} took longer than {_SECONDS} s") from error
-        if done.returncode != 0:
-            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise InfrastructureError(f"git {arguments[0]} failed: {reason[:300]}")
-        return done.stdout
+
+    def end(self) -> str:
+        """What it said, once it has ended well; InfrastructureError otherwise."""
+        try:
+            said, complaint = self._process.communicate(timeout=_SECONDS)
+        except BaseException as error:
+            self._process.kill()
+            self._process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise InfrastructureError(f"git {self._name} took longer than {_SECONDS} s") from error
+            raise
+        if self._process.returncode != 0:
+            reason = (complaint.strip().splitlines() or ["no message"])[-1]
+            raise InfrastructureError(f"git {self._name} failed: {reason[:300]}")
+        return said
 
 
 def overlay(worktree: Path, files: dict[str, bytes | None]) -> None:

@@ -16,7 +16,7 @@ from butfor.evidence.reproductions import PlanParts
 from butfor.evidence.runs import Tree
 from butfor.evidence.services import ServiceDescription
 from butfor.ports.benches import Bench
-from butfor.ports.worktrees import Worktrees
+from butfor.ports.worktrees import Checkout, Worktrees
 
 KEPT_TREES = 8
 Sent = TypeVar("Sent", PlannedRequest, StubAnswer)
@@ -41,6 +41,8 @@ class Workshop:
     worktrees: dict[Path, Worktrees] = field(default_factory=dict)
     kept: OrderedDict[str, tuple[PlannedService, Worktrees]] = field(default_factory=OrderedDict)
     made: int = 0
+    waiting: list[Checkout] = field(default_factory=list)
+    """Checkouts that go on."""
     starts: list[float] = field(default_factory=list)
     """Seconds that each start took until everything was ready."""
 
@@ -50,8 +52,13 @@ class Workshop:
             return START_TIMEOUT_S
         return min(START_TIMEOUT_S, max(SHORTEST_START_S, START_SLACK * max(self.starts)))
 
-    def planned(self, service: ServiceDescription, tree: Tree) -> PlannedService:
-        """Return the service at the tree; raises InconclusiveError where its setup fails there."""
+    def planned(self, service: ServiceDescription, tree: Tree, *, wait: bool = True) -> PlannedService:
+        """Return the service at the tree; raises InconclusiveError where its setup fails there.
+
+        Without `wait` its checkout may go on until `ready` is called.
+        """
+        if wait:
+            self.ready()
         key = f"{service.name}:{tree.revision}:{_overlay_key(tree)}"
         if key in self.kept:
             self.kept.move_to_end(key)
@@ -60,13 +67,26 @@ class Workshop:
         self.made += 1
         folder = self.scratch / "trees" / str(self.made)
         worktrees = self._worktrees(service)
-        planned = self.bench.planned(service, tree, worktrees, folder)
+        waiting = None if wait else self.waiting
+        planned = self.bench.planned(service, tree, worktrees, folder, waiting=waiting)
         self.kept[key] = (planned, worktrees)
         return planned
+
+    def ready(self) -> None:
+        """Finish every checkout that goes on; one that fails is forgotten, and told by what `Checkout` raises."""
+        while self.waiting:
+            checkout = self.waiting.pop()
+            try:
+                checkout.finish()
+            except BaseException:
+                for key in [key for key, (one, _) in self.kept.items() if one.worktree == checkout.path]:
+                    del self.kept[key]
+                raise
 
     def forget(self, limit: int) -> None:
         """Remove all but the last `limit` worktrees."""
         while len(self.kept) > limit:
+            self.ready()
             _, (planned, worktrees) = self.kept.popitem(last=False)
             worktrees.remove(planned.worktree)
             shutil.rmtree(planned.worktree.parent, ignore_errors=True)
@@ -82,9 +102,12 @@ class Workshop:
 
 def assemble(
     services: Sequence[ServiceDescription], parts: PlanParts, tree: Tree, workshop: Workshop,
-    suspects: frozenset[str], *, healthy: bool, deadline_s: float,
+    suspects: frozenset[str], *, healthy: bool, deadline_s: float, wait: bool = True,
 ) -> Plan:  # fmt: skip
-    """Return the plan of one run. Suspected services run at `tree`, the others at their own revision."""
+    """Return the plan of one run. Suspected services run at `tree`, the others at their own revision.
+
+    Without `wait` their checkouts may go on until `workshop.ready` is called.
+    """
     # a failure that needs load needs the healthy requests beside it
     requests = [one for one in parts.requests if healthy or parts.way == "load" or one.role != "healthy"]
     planned = []
@@ -92,7 +115,7 @@ def assemble(
         if service.name in parts.stubbed:
             continue
         of = tree if service.name in suspects else Tree(revision=service.revision or service.bad or "HEAD")
-        one = workshop.planned(service, of)
+        one = workshop.planned(service, of, wait=wait)
         # the worktree is kept, but what is run in it is what this runner's description says
         changed = {
             "environment": _environment(service, tree), "lift_limits": parts.lift_limits, "run": service.run,

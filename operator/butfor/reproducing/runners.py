@@ -96,11 +96,14 @@ class LocalRunner:
         self.workshop.bench.ran()
         plan = assemble(
             self.services, self.parts, tree, self.workshop, self.suspects, healthy=healthy,
-            deadline_s=deadline(self.parts, len(self.services)),
+            deadline_s=deadline(self.parts, len(self.services)), wait=False,
         )  # fmt: skip
         bench = self.workshop.bench
         watched = watched or self.predicate.by_kernel
-        observation = play(plan, sandbox=bench.sandbox, folder=folder, kernel=bench.kernel if watched else None)
+        observation = play(
+            plan, sandbox=bench.sandbox, folder=folder, kernel=bench.kernel if watched else None,
+            ready=self.workshop.ready,
+        )  # fmt: skip
         if observation.started:
             self.workshop.starts.append(observation.start_seconds)
         return plan, observation

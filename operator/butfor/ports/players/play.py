@@ -1,9 +1,12 @@
 """`python play.py PLAN OUT`: the player as a program, for `plays`; PLAN is marshalled, for the same interpreter.
 
-The trees are copied while the player is loaded; `json` is not, which takes longer than all else before a start.
+It waits for a line or the end of its standard input: then the trees are complete. They are copied while the player
+is loaded; `json` is not, which takes longer than all else before a start.
 """
 
 from __future__ import annotations
+
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING or __package__:
@@ -12,6 +15,7 @@ else:
     import copies
 
 if __name__ == "__main__":
+    os.read(0, 1)
     copies.begin()
     import marshal
     import sys
