@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -87,10 +88,11 @@ class _Join:
         apart = between(self.spans, self.time, other, self.records.traces(other))
         self.outside[apart] = True
         findings = list(noted(self.spans, self.time, stale, unknown, apart))
-        exact = np.concatenate(self._parts(lambda events: events[self.confidence[events] == EXACT], told))
+        told = self._parts(lambda events: events[self.confidence[events] == EXACT], told)
+        exact = np.concatenate(told)
         if len(odd):
             self._at_home(np.concatenate(self._strays), exact)
-        self.tids, thread = self._threads(exact)
+        self.tids, thread = self._threads(told)
         threads = Threads(self.events, self.spans, self.homes, self.segments, thread)
         left = np.concatenate(self._parts(lambda part: self._on_thread(part, threads), _slices(len(self.row))))
         left = self._believed(left, exact)
@@ -139,17 +141,21 @@ class _Join:
         self.row[events], self.source[events] = row, _SOURCES[found]
         self.confidence[events] = np.where(row >= 0, _CONFIDENCES[found], 0)
 
-    def _threads(self, exact: Rows) -> tuple[Numbers, Rows]:
+    def _threads(self, exact: list[Rows]) -> tuple[Numbers, Rows]:
         """Numbers of tids, and per number its thread: as all its exact events say, else -1."""
-        row = self.row[exact]
+        numbers = Numbers(self.tid)
+        thread, several = np.full(numbers.size, -1, np.int64), np.zeros(numbers.size, dtype=bool)
+        for say in (_name, partial(_differ, several)):
+            self._parts(partial(self._say, say, numbers, thread), exact)
+        return numbers, np.where(several, -1, thread)
+
+    def _say(self, say: Callable[[Rows, Rows, Rows], None], numbers: Numbers, thread: Rows, events: Rows) -> None:
+        """To `say`: what is known of each number, and what these events tell of which."""
+        row = self.row[events]
         named = self.homes.threaded[row]
-        tids, thread = self.tid[exact[named]], self.homes.thread[row[named]]
-        numbers = Numbers(tids)
-        tid = numbers.of(tids)
-        lowest, highest = np.full(numbers.size, np.iinfo(np.int64).max), np.full(numbers.size, -1, np.int64)
-        np.minimum.at(lowest, tid, thread)
-        np.maximum.at(highest, tid, thread)
-        return numbers, np.where(lowest == highest, highest, -1)
+        if not named.all():
+            events, row = events[named], row[named]
+        say(thread, numbers.of(self.tid[events]), self.homes.thread[row])
 
     def _on_thread(self, part: slice, threads: Threads) -> Rows:
         """For what no record tells; returns the events that are of no known thread, or when it was in no span."""
@@ -223,6 +229,14 @@ class _Join:
         rest = len(self.row) - exact - inferred - outside
         summary = JoinSummary(exact=exact, inferred=inferred, unattributed=rest, outside=outside)
         return Joined(_table(event, row, source, share, self.spans.ids), summary, findings)
+
+
+def _name(thread: Rows, tid: Rows, told: Rows) -> None:
+    thread[tid] = told
+
+
+def _differ(several: npt.NDArray[np.bool_], thread: Rows, tid: Rows, told: Rows) -> None:
+    several[tid[thread[tid] != told]] = True
 
 
 def _slices(count: int) -> Iterator[slice]:
