@@ -1,7 +1,8 @@
 """What tells failing from healthy requests, as words that code may contain, each with why and what cites it.
 
 Words come from the requests themselves (route, path, query, method, header names, answer status) where no healthy
-request has them, from the graph's divergent and exogenous nodes, and from what tunes the exception's family.
+request has them, from the graph's divergent and exogenous nodes, from what tunes the exception's family. Where
+there is none, they come from the options that the service was started with.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from urllib.parse import parse_qsl
 
 from butfor.evidence.graphs import CausalGraph, Node, Slice
 from butfor.evidence.timelines import RequestSeen, Timelines
+from butfor.locating.commandlines import options
 from butfor.locating.lexicons import Family, Telling, concerns, fold, status_words
 from butfor.locating.reaching import Reach
 
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]+|\d{3}")
 REQUEST, STATUS, NODE, FAMILY, ANSWER = 0.6, 0.5, 0.7, 0.5, 0.6
+STARTED = 0.25
 SORT = 0.5
 """That code is concerned with values of a sort says less than that it names the field."""
 MOST_REQUESTS = 200
@@ -53,13 +56,14 @@ def gather(
     """Clues by folded word, the strongest of each; a word that most code has says little.
 
     What was compared points at a commit the more, the fewer commits of the range name it: that is what `changed`
-    knows, where `telling` knows the words of all code.
+    knows, where `telling` knows the words of all code. What failing and healthy requests have in common, the options
+    that the service was started with, speaks only where nothing else does.
     """
     found: dict[str, Clue] = {}
     usual = _usual(timelines) | _everywhere(graph)
     clues = [*_nodes(timelines, graph, cut, reach), *_families(families)]
     clues += _requests(timelines, usual) if traces else ()
-    for clue in clues:
+    for clue in clues or (_started(timelines) if traces else ()):
         folded = fold(clue.word)
         rare = changed if clue.read and changed else telling
         strength = 0.0 if folded in usual and not clue.compared else clue.strength * rare(clue.word)
@@ -163,6 +167,11 @@ def _dimension(node: Node) -> str:
     if place == "body.kind":
         return (node.value or "").removeprefix("application/")
     return field if place in NAMED else ""
+
+
+def _started(timelines: Timelines) -> Iterator[Clue]:
+    for word, argument in options(timelines):
+        yield Clue(word, STARTED, f"the service is started with {argument!r}", ("manifest",), compared=True, read=True)
 
 
 def _families(families: list[Family]) -> Iterator[Clue]:
