@@ -70,6 +70,29 @@ def test_cannot_write_what_is_shown_to_it(shell, place):
     assert [p.name for p in tree.iterdir()] == ["file"]
 
 
+def test_what_waits_for_its_input_sees_what_is_made_while_it_starts(sandbox, place):
+    tree, log = place / "tree", place / "log"
+    tree.mkdir()
+
+    def ready():
+        (tree / "file").write_text("made later")
+
+    shown = sandbox.inside(tree, "/shown")
+    script = f"read -r _; cat {shown}/file"
+    sandbox.run(["bash", "-c", script], env={}, cwd="/", stdout=log, read_only={tree: shown}, ready=ready)
+    assert log.read_text() == "made later"
+
+
+def test_what_cannot_be_made_while_it_starts_ends_the_run(sandbox, place):
+    def ready():
+        raise UserError("no such revision")
+
+    log = place / "log"
+    with pytest.raises(UserError, match="no such revision"):
+        sandbox.run(["bash", "-c", "read -r _; sleep 60; echo ran"], env={}, cwd="/", stdout=log, ready=ready)
+    assert "ran" not in log.read_text()
+
+
 def test_writes_to_its_own_folders_only(shell, place):
     out = place / "out"
     (out / "deep").mkdir(parents=True)

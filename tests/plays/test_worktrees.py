@@ -161,3 +161,21 @@ def test_nothing_is_left_of_a_worktree_that_cannot_be_made(source, worktrees, tm
         worktrees.materialize(Tree(revision="v1"), tmp_path / "full")
     assert (tmp_path / "full" / "mine").read_text() == "kept"
     assert not list(worktrees.clone.glob("worktrees/*"))
+
+
+def test_what_was_begun_is_complete_once_it_is_finished(source, worktrees, tmp_path):
+    commit = git(source, "rev-parse", "v1").strip()
+    begun = worktrees.begin(Tree(revision=commit, overlay={"app.py": b"x = 2\n"}), tmp_path / "tree")
+    assert git_folders(begun.path) == git_folders(begun.finish())
+    assert (begun.path / "app.py").read_text() == "x = 2\n"
+    assert (begun.path / "sub" / "b.py").exists()
+    assert begun.finish() == begun.path
+
+
+@pytest.mark.parametrize("tree", [Tree(revision="1" * 40), Tree(revision="v1", overlay={"../x": b"evil"})])
+def test_what_was_begun_and_cannot_be_had_is_told_when_it_is_finished(worktrees, tmp_path, tree):
+    begun = worktrees.begin(tree, tmp_path / "tree")
+    with pytest.raises(UserError):
+        begun.finish()
+    assert not begun.path.exists()
+    assert not list(worktrees.clone.glob("worktrees/*"))
