@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 MARK = "<worktree>"
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/(?P<rest>.+)$")
@@ -48,8 +48,8 @@ def _is_copy(file: str, roots: Mapping[Path, frozenset[str]]) -> bool:
     match = _INSTALLED.search(file)
     if match is None:
         return False
-    parts = PurePosixPath(match["rest"]).parts
-    if parts[0] in _NOT_OWN or ".." in parts:
+    parts = [part for part in match["rest"].split("/") if part not in ("", ".")]
+    if not parts or parts[0] in _NOT_OWN or ".." in parts:
         return False
     # a service loads hundreds of installed files: only those with a name of ours are looked for
     return any(parts[0] in names and root.joinpath(*parts).is_file() for root, names in roots.items())
