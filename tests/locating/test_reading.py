@@ -77,6 +77,27 @@ def test_wrapping_in_try_changes_only_the_try() -> None:
     assert edit.removed == ()
 
 
+ORDER = (
+    "def push(self):\n    enter(self)\n    if self.session is None:\n        self.session = begin(self)\n{}    done()\n"
+)
+MATCH = "    if self.routes:\n        match(self)\n"
+
+
+def test_a_statement_that_runs_earlier_than_before_is_a_change() -> None:
+    old = ORDER.format(MATCH)
+    new = ORDER.format("").replace("    if self.session", f"{MATCH}    if self.session")
+    (edit,) = edits_of(old, new)
+    assert [s.text for s in edit.fresh] == ["if self.routes", "match(self)"]
+    assert edit.gone == ()
+
+
+def test_the_order_of_a_modules_statements_is_layout() -> None:
+    assert (
+        edits_of("import os\nimport re\n\n\ndef f():\n    pass\n", "import re\nimport os\n\n\ndef f():\n    pass\n")
+        == []
+    )
+
+
 def test_a_renamed_function_with_renamed_names_is_moved_not_written() -> None:
     old = "def old(file_name):\n    value = file_name.stat()\n    return value\n"
     new = "def new(filename):\n    value = filename.stat()\n    return value\n"

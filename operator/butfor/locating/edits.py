@@ -1,19 +1,24 @@
 """What each commit of a range changed, as statements added to and removed from regions.
 
-Only what changes meaning is kept: a statement that stands on both sides of a commit's diff of a file (reformatted,
-re-indented, moved) cancels out. Merges carry what the merge itself changed; that is what `changes` gives for them.
+Only what changes meaning is kept: a statement that stands on both sides of a commit's diff of a region (reformatted,
+re-indented) cancels out, unless it is a function's and runs in another order than before. Merges carry what the merge
+itself changed; that is what `changes` gives for them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 from butfor.locating.renames import renamed
 from butfor.locating.sources import MODULE, Region, Source, Statement
 from butfor.ports.diffs import FileChange, Hunk
 
 MOST_LINES, LONGEST_LINE = 2000, 1000
+MOST_ORDERED = 500
+"""Statements of a function whose order is looked at."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,12 @@ def by_regions(change: FileChange, old: Source, new: Source) -> list[Edit]:
     added = _touched(new, [(h.new_start, h.new_len) for h in change.hunks])
     removed = _touched(old, [(h.old_start, h.old_len) for h in change.hunks])
     names = renamed(old, new)
-    edits = _paired(change.name, added, {names.get(name, name): found for name, found in removed.items()})
     before = {after: name for name, after in names.items()}
+    removed = {names.get(name, name): found for name, found in removed.items()}
+    ordered = {
+        name: _reordered(old.by_name.get(before.get(name, name)), new.by_name[name], added[name]) for name in added
+    }
+    edits = _paired(change.name, added, removed, ordered)
     return [replace(e, formerly=before.get(e.region, "")) for e in edits]
 
 
@@ -79,12 +88,28 @@ def _touched(source: Source, spans: list[tuple[int, int]]) -> dict[str, list[Sta
     return found
 
 
-def _paired(path: str, added: dict[str, list[Statement]], removed: dict[str, list[Statement]]) -> list[Edit]:
+def _reordered(old: Region | None, new: Region, added: list[Statement]) -> list[Statement]:
+    """Those of the added statements of a function that stood elsewhere in it, seen from what kept its order."""
+    if old is None or not new.is_function or max(len(old.statements), len(new.statements)) > MOST_ORDERED:
+        return []
+    before, after = [s.text for s in old.statements], [s.text for s in new.statements]
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    kept = {position for block in blocks for position in range(block.b, block.b + block.size)}
+    touched = {s.line for s in added}
+    return [s for position, s in enumerate(new.statements) if position not in kept and s.line in touched]
+
+
+def _paired(
+    path: str, added: Mapping[str, list[Statement]], removed: Mapping[str, list[Statement]],
+    ordered: Mapping[str, list[Statement]] | None = None,
+) -> list[Edit]:  # fmt: skip
     edits = []
     for name in {**removed, **added}:
         new, old = added.get(name, []), removed.get(name, [])
         same = Counter(s.text for s in new) & Counter(s.text for s in old)
-        left_new, left_old = _minus(new, same), _minus(old, same)
+        fresh, left_old = _minus(new, same), _minus(old, same)
+        lines = {s.line for s in fresh}
+        left_new = [*fresh, *(s for s in (ordered or {}).get(name, []) if same[s.text] and s.line not in lines)]
         if left_new or left_old:
             edits.append(Edit(path, name, tuple(left_new), tuple(left_old)))
     return edits
