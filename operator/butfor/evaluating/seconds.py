@@ -52,11 +52,17 @@ def _healed(
                     tree = apply_patch(repository, tree, patch.read_bytes())
             worktrees = Worktrees(histories[service.name], folder / f"{service.name}.worktrees")
             services.append(bench.planned(service, tree, worktrees, folder))
-        before = planned([*incident.load.before, *second.before], "before", incident, folder)
+        before = planned(earlier(incident, second), "before", incident, folder)
         plan = Plan(services=services, requests=before + planned([second], "failing", incident, folder), case=case)
         observation = play(plan, sandbox=bench.sandbox, folder=folder / "play")
         failing = [answer for answer in observation.answers if answer.role == "failing"]
         return bool(failing) and all(as_expected(second, answer, observation.folder) for answer in failing)
+
+
+def earlier(incident: Incident, second: Request) -> list[Request]:
+    """What is sent before the second request: it may need what healthy ones are given to keep, a session or token."""
+    gives = [request for request in incident.load.healthy if request.save]
+    return [*incident.load.before, *gives, *second.before]
 
 
 def as_expected(request: Request, answer: AnswerRecord, folder: Path) -> bool:
