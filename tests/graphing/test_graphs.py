@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from butfor.evidence.bundles import Manifest
 from butfor.evidence.graphs import CausalGraph, Edge, Node
+from butfor.evidence.telemetry import EVIDENCE
 from butfor.evidence.timelines import StackSample, Timelines
 from butfor.graphing import Environments, graph
 from butfor.graphing.builders import Evidence
@@ -362,6 +363,16 @@ def test_a_span_that_healthy_requests_do_not_have_is_new_once():
     new = [d.detail for d in drawn(story.timelines()).divergence if "not called" in d.detail]
     assert len(new) == 1
     assert "extra" in new[0]
+
+
+def test_what_capture_tells_of_a_request_is_no_call_of_it():
+    story = Story()
+    for number in range(4):
+        root = story.span(number + 1, 1, kind="SERVER", start=number * 100)
+        if number == 0:
+            story.span(1, 2, 1, EVIDENCE, start=2, ms=3)
+        story.request(root, failed=number == 0, start=number * 100)
+    assert not any("not called" in d.detail for d in drawn(story.timelines()).divergence)
 
 
 def test_without_healthy_requests_there_is_no_divergence():

@@ -9,7 +9,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "correlating"))
 from kernel_events import event, watched
-from telemetries import server, span, telemetry
+from telemetries import raised, server, span, telemetry
 
 from butfor.correlating import correlate
 from butfor.evidence import names
@@ -17,6 +17,7 @@ from butfor.evidence.graphs import CausalGraph, Divergence, Shape, Slice
 from butfor.evidence.kernels import JoinSummary
 from butfor.evidence.predicates import FailurePredicate, KernelFailure
 from butfor.evidence.suspects import Ranking
+from butfor.evidence.telemetry import EVIDENCE
 from butfor.evidence.verdicts import Verdict
 from butfor.reporting import Material
 from butfor.reporting.lanes import MAX_LINES
@@ -121,6 +122,15 @@ def test_the_terminal_has_one_line_and_none_without_the_kernel():
 def test_of_a_path_only_what_tells_no_customer_is_shown(path, shown):
     assert names.path(path) == shown
     assert names.path(shown) == shown
+
+
+def test_what_capture_tells_of_a_span_stands_with_it():
+    seen = raised("ValueError", "no", [("app.py", 3, "pay")], 55)
+    told = span("bad", EVIDENCE, 50, 60, "work", kind="INTERNAL", events=[seen])
+    (failing, _) = waterfalls(correlate(telemetry([*SPANS, told])), Slice())
+    assert [bar.name for bar in failing.bars] == [bar.name for bar in drawn([])[1][0].bars]
+    assert [len(bar.exceptions) for bar in failing.bars] == [0, 1]
+    assert failing.left_out == 0
 
 
 def test_the_healthy_request_beside_is_a_usual_one_of_the_route():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from butfor.capturing.spools import Document, Spool, attributes_of, spans_of
+from butfor.evidence.telemetry import EVIDENCE
 
 MOST_BYTES, MOST_FRAMES = 1 << 20, 200
 _NAME = re.compile(r"^crash-(\d{1,10})-")
@@ -90,7 +91,7 @@ def _document(resource: Document, crash: Crash, trace_id: str, span_id: str) -> 
     event = {"timeUnixNano": str(crash.time_ns), "name": "butfor.stack_sample", "attributes": _attributes(values)}
     own = hashlib.sha256(f"{span_id} {crash.pid} {crash.time_ns}".encode()).hexdigest()[:16]
     span: dict[str, Any] = {
-        "traceId": trace_id, "spanId": own, "parentSpanId": span_id, "name": "butfor.evidence", "kind": 1,
+        "traceId": trace_id, "spanId": own, "parentSpanId": span_id, "name": EVIDENCE, "kind": 1,
         "startTimeUnixNano": str(crash.time_ns), "endTimeUnixNano": str(crash.time_ns), "events": [event],
     }  # fmt: skip
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]}

@@ -38,6 +38,9 @@ SPANS = pa.schema(
 )
 """An unfinished span also carries the attribute `butfor.unfinished` = `true`."""
 
+EVIDENCE = "butfor.evidence"
+"""Name of a span that is none: what capture saw of its parent, which another tracer wrote, or which never ended."""
+
 LOGS = pa.schema(
     [
         ("time_ns", pa.int64()),

@@ -56,7 +56,7 @@ def _spans(scene: Scene) -> Iterator[_Seen]:
     longest = _longest(scene)
     rare = RARE * len(scene.healthy)
     new: set[str] = set()
-    for place in scene.representative.places:
+    for place in _called(scene):
         parent = place.key.rpartition(">")[0]
         if present[place.key] <= rare and place.depth:
             new.add(place.key)
@@ -67,10 +67,15 @@ def _spans(scene: Scene) -> Iterator[_Seen]:
         yield from _slow(scene, place, longest)
 
 
+def _called(scene: Scene) -> list[Place]:
+    """What the service called: not what capture tells of it in the form of a span."""
+    return [place for place in scene.representative.places if not place.span.evidence]
+
+
 def _statuses(scene: Scene) -> Iterator[_Seen]:
     """Against other routes only errors can be compared, per operation."""
     failed = Counter(o for t in scene.healthy for o in {p.span.operation for p in t.places if p.span.error})
-    for place in scene.representative.places:
+    for place in _called(scene):
         count = failed[place.span.operation]
         if place.span.error and count <= RARE * len(scene.healthy):
             yield _failed(scene, place, " of the service", count)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from butfor.evidence import names
 from butfor.evidence.happenings import Happening, happenings
 from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.telemetry import EVIDENCE
 from butfor.evidence.timelines import RequestSeen, Timelines
 
 MAX_FAILING = 50
@@ -46,6 +47,8 @@ class Span:
     attributes: dict[str, str]
     resource: dict[str, str]
     events: list[dict[str, Any]]
+    evidence: bool = False
+    """It is none, but what capture tells of its parent."""
 
     @property
     def seconds(self) -> float | None:
@@ -194,6 +197,7 @@ def _span(row: dict[str, Any]) -> Span:
         start=row["start_ns"] or 0, end=None if open_end else row["end_ns"],
         error=open_end or row["status"] == "ERROR" or status_of(attributes) >= 500,
         attributes=attributes, resource=dict(row["resource"] or []), events=row["events"] or [],
+        evidence=row["name"] == EVIDENCE,
     )  # fmt: skip
 
 

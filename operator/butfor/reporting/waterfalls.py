@@ -13,6 +13,7 @@ from itertools import groupby
 import pyarrow.compute as pc
 
 from butfor.evidence.graphs import Slice
+from butfor.evidence.telemetry import EVIDENCE
 from butfor.evidence.timelines import RequestSeen, Timelines
 from butfor.reporting.lanes import Lane, lane
 
@@ -22,7 +23,7 @@ REPEATED = 3
 """Equal neighbours from which on they share a row."""
 
 
-COLUMNS = ("trace_id", "span_id", "name", "service", "start_ns", "end_ns", "status", "depth")
+COLUMNS = ("trace_id", "span_id", "parent_span_id", "name", "service", "start_ns", "end_ns", "status", "depth")
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,19 @@ def _waterfall(timelines: Timelines, request: RequestSeen, on_slice: set[str]) -
     start = min((row["start_ns"] for row in rows), default=0)
     end = max([row["end_ns"] or row["start_ns"] for row in rows], default=start)
     scale = max(end - start, 1)
-    seen = _exceptions(timelines, trace)
+    told = [row for row in rows if row["name"] == EVIDENCE]
+    seen = _exceptions(
+        timelines, trace, {f"{trace}/{row['span_id']}": f"{trace}/{row['parent_span_id']}" for row in told}
+    )
+    rows = [row for row in rows if row["name"] != EVIDENCE]
     bars = list(_folded([_bar(row, start, scale, seen, on_slice) for row in rows]))
     ended = request.ended or request.status or "no status"
     title = f"{request.method} {request.route}: {ended}"
     services = {f"{row['trace_id']}/{row['span_id']}": str(row["service"]) for row in rows}
     kernel = lane(timelines, services, start, scale)
-    return Waterfall(title, request.failed, scale / 1e6, bars[:MAX_SPANS], _left_out(bars, spans.num_rows), kernel)
+    return Waterfall(
+        title, request.failed, scale / 1e6, bars[:MAX_SPANS], _left_out(bars, spans.num_rows - len(told)), kernel
+    )
 
 
 def _left_out(bars: list[Bar], spans: int) -> int:
@@ -106,14 +113,16 @@ def _folded(bars: list[Bar]) -> Iterator[Bar]:
         )  # fmt: skip
 
 
-def _exceptions(timelines: Timelines, trace: str) -> dict[str, list[str]]:
+def _exceptions(timelines: Timelines, trace: str, whose: dict[str, str]) -> dict[str, list[str]]:
+    """Per span; `whose`: the span that another one, which is not drawn, tells of."""
     found: dict[str, list[str]] = {}
     for request in timelines.requests:
         for one in request.exceptions if request.span.startswith(trace) else ():
             place = f" at {one.frames[-1].file}:{one.frames[-1].line}" if one.frames else ""
             text = f"{one.types[0] if one.types else 'exception'}{place}"
-            if text not in found.setdefault(one.span, []):
-                found[one.span].append(text)
+            told = found.setdefault(whose.get(one.span, one.span), [])
+            if text not in told:
+                told.append(text)
     return found
 
 
