@@ -9,6 +9,7 @@ Order, and why:
 4. every other block, statement or expression of one that heals when it alone is put back, the smallest first, for the
    same reason;
 5. the whole tree that healed; before 4 where little time is left, for it needs no search.
+A candidate that takes out half of a change (`leftovers`) goes behind all that do not, and the whole then before 4.
 
 Each is looked for only when it is asked for: where the first passes its checks, the others cost nothing.
 """
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from butfor.errors import UserError
@@ -31,6 +33,7 @@ from butfor.patching import diffs, edits, expressions, functions
 from butfor.patching.attempts import rank
 from butfor.patching.ddmin import ddmin
 from butfor.patching.edits import Edit
+from butfor.patching.leftovers import leftovers
 from butfor.patching.sources import is_python, is_source
 from butfor.patching.statements import Part, changed_parts
 from butfor.patching.trying import Healing, Tries
@@ -42,6 +45,7 @@ ALONE = 8
 LEISURE = 0.5
 """Share of the time that must be left to look for a second set of hunks before the first is verified, and for single
 parts before the whole is."""
+MOST_NAMED = 3
 LEVELS = 8
 """How deep blocks within blocks are tried."""
 
@@ -115,13 +119,30 @@ class _Minimising:
         self.repository, self.tries, self.bad, self.hints, self.watch = repository, tries, bad, hints, watch
 
     def candidates(self, healing: Healing) -> Iterator[PatchCandidate]:
+        """In the order above, those that leave half of a change behind at the end."""
+        late: list[PatchCandidate] = []
+        for candidate in self._ordered(healing):
+            if left := self._left(candidate, healing):
+                self.watch(f"put off, for it leaves unread: {', '.join(sorted(left)[:MOST_NAMED])}")
+                late.append(candidate)
+            else:
+                yield candidate
+        yield from late
+
+    def _left(self, candidate: PatchCandidate, healing: Healing) -> set[str]:
+        return leftovers(partial(self.repository.show, self.bad), candidate.tree.overlay, healing.tree.overlay)
+
+    def _ordered(self, healing: Healing) -> Iterator[PatchCandidate]:
         pieces = self._pieces(healing.tree)
         sources = [piece for piece in pieces if is_source(piece.path)]
         everything = sources if sources and self._heals(sources) == "good" else pieces
         whole = self._candidate(everything, healing.origin, "the whole of what healed")
         if everything is sources or self._heals(everything) == "good":
-            yield from self._smaller(everything)
-            if self.tries.left <= LEISURE:
+            halved = True
+            for candidate in self._smaller(everything):
+                halved = halved and bool(self._left(candidate, healing))
+                yield candidate
+            if halved or self.tries.left <= LEISURE:
                 yield whole  # it needs no search
             for tree in self._blocks(self._tree(everything)):
                 yield candidate_of(self.repository, tree, "hunks", "a part that heals when it alone is put back")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from butfor.patching import edits
 from butfor.patching.sources import parsed
 
 Statement = ast.stmt
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 BUILTINS = frozenset(dir(builtins)) | {"__file__", "__name__", "__doc__", "__class__"}
 
 
@@ -36,23 +38,27 @@ class Definition:
 @lru_cache(maxsize=128)
 def definitions(content: bytes) -> Mapping[str, Definition]:
     """Functions and methods by qualified name, in the order of the file; empty where it does not parse."""
-    module = parsed(content)
-    if module is None:
-        return {}
     lines = edits.split(content)
     found: dict[str, Definition] = {}
-    for name, node in _walk(module.body, ""):
+    for name, node in nodes(content):
         start = min([node.lineno, *(d.lineno for d in node.decorator_list)]) - 1
         end = node.end_lineno or node.lineno
-        unique, count = name, 1
-        while unique in found:
-            count += 1
-            unique = f"{name}#{count}"
-        found[unique] = Definition(unique, start, end, tuple(lines[start:end]))
+        found[name] = Definition(name, start, end, tuple(lines[start:end]))
     return found
 
 
-def _walk(body: list[Statement], prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def nodes(content: bytes) -> list[tuple[str, Function]]:
+    """Syntax of the same functions and methods by the same names (shared: not to be changed)."""
+    module = parsed(content)
+    counts: Counter[str] = Counter()
+    found: list[tuple[str, Function]] = []
+    for name, node in _walk(module.body, "") if module is not None else ():
+        counts[name] += 1
+        found.append((name if counts[name] == 1 else f"{name}#{counts[name]}", node))
+    return found
+
+
+def _walk(body: list[Statement], prefix: str) -> Iterator[tuple[str, Function]]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield prefix + node.name, node
