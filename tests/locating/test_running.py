@@ -103,6 +103,23 @@ def test_a_changed_function_that_ran_before_the_parting_beats_one_that_did_not_r
     assert not any("functions:t/s" in feature.evidence for one in without.suspects for feature in one.features)
 
 
+def test_where_nothing_failed_what_ran_for_few_requests_is_nearer_than_what_ran_for_all(tree):
+    lines = replace(seen([*ORDER, "refuse"], ORDER), failing=[], healthy=[])
+    weights = {key[1]: one.weight for key, one in observe(lines, tree).near.items()}
+    assert weights["refuse"] > weights["serve"] == weights["allowed"] > 0
+    assert "unused" not in weights
+
+
+def test_whoever_refers_to_where_only_failing_requests_come_is_near(builder, opened):
+    text = APP + "\n\ndef start(routes):\n    routes.add('/item', refuse)\n"
+    good = builder.commit("first", app_py=text)
+    culprit = builder.commit("route", app_py=text.replace("'/item'", "'/<path>'"))
+    now = text.replace("'/item'", "'/<path>'").replace("return user\n", "return user + user\n")
+    bad = builder.commit("unrelated", app_py=now)
+    lines = seen([*ORDER, "refuse"], [*ORDER, "show"])
+    assert locate(CausalGraph(), Slice(), lines, opened, good, bad).suspects[0].commit == culprit
+
+
 ON_IT = "/srv/site/app.py"
 DISPATCH = """def dispatch(request, view):
     check(request)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from butfor.evidence.predicates import FailurePredicate
+from butfor.evidence.predicates import FailurePredicate, Frame
 from butfor.locating.flows import Flow
 from butfor.locating.places import Place, Scene
 from butfor.locating.routes import handlers
@@ -25,6 +25,8 @@ CALLED = 0.3
 SECOND_HOP = 0.4
 REFERS, MAKES = 0.4, 0.6
 CLOSURE = 0.4
+PARTED = 0.5
+"""Of the first function that only failing requests run: whoever refers to it sent them there, or set that up."""
 AROUND = {"class": 0.3, "module": 0.15}
 RENDERED = 0.4
 NAMED = 0.6
@@ -162,6 +164,10 @@ class Neighbours:
                 self.relations[key] = replace(known, weight=known.weight * UNSEEN)
         for key, near in running.near.items():
             self._note(key, near.weight, near.why, running.evidence)
+        for path, name in running.partings:
+            line = self._tree.source(path).by_name[name].line
+            place = Place(Frame(file=path, line=line, function=name), PARTED, 0, "graph", running.evidence)
+            self._referrers((path, name), place)
 
     def _routed(self, predicate: FailurePredicate, healthy: list[tuple[str, str]]) -> None:
         """Handlers of the failing route, and what they call; what healthy requests pass too counts less."""

@@ -10,6 +10,7 @@ before it raised is near, for it may have been given something else than before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ BEFORE, AFTER, FADE = 0.9, 0.3, 0.8
 """Of the last function before the parting and the first one after it; what is left per function in between."""
 ELSEWHERE = 0.5
 """What a parting counts where only requests of other routes can be compared with: their handlers differ anyway."""
+SOMEWHERE = 0.2
+"""That a function ran for some request, where none is known to have failed; less the more requests ran it."""
 UNSEEN = 0.6
 """What is left of a guess about a function that did not run while the failing requests were looked at."""
 MOST_CITED = 2
@@ -42,6 +45,8 @@ class Running:
 
     near: dict[Key, Near] = field(default_factory=dict)
     evidence: tuple[str, ...] = ()
+    partings: tuple[Key, ...] = ()
+    """The first functions that failing requests run and healthy ones do not."""
     application: bool = False
     """Whether it is the application that raised, beneath the innermost frame in the repository."""
 
@@ -50,7 +55,7 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
     """Compare with healthy requests of the failing route, or, where none was looked at, with all of the service."""
     failing = _looked_at(timelines, timelines.failing)
     if not failing:
-        return Running()
+        return Running() if timelines.failing else _somewhere(timelines, tree)
     service, routes = failing[0].service, {(one.method, one.route) for one in failing}
     every = [one for one in _looked_at(timelines, timelines.healthy) if one.service == service]
     alike = [one for one in every if (one.method, one.route) in routes]
@@ -62,7 +67,22 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
         for key, near in _nearness(one, tree, healthy, strength, application=application):
             if key not in found or found[key].weight < near.weight:
                 found[key] = near
-    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]), application)
+    partings = () if application or not every else _partings([_keys(one, tree) for one in failing], healthy)
+    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]), partings, application)
+
+
+def _somewhere(timelines: Timelines, tree: Tree) -> Running:
+    """Where nothing in the capture tells the failure: code that ran is nearer than code that did not."""
+    every = _looked_at(timelines, list(range(len(timelines.requests))))
+    ran = Counter(key for one in every for key in _keys(one, tree))
+    near = {key: SOMEWHERE * (1 - 0.5 * count / len(every)) for key, count in ran.items()}
+    found = {key: Near(weight, f"ran for {ran[key]} of {len(every)} requests") for key, weight in near.items()}
+    return Running(found, tuple(f"functions:{one.span}" for one in every[:MOST_CITED]))
+
+
+def _partings(orders: Sequence[Sequence[Key]], healthy: set[Key]) -> tuple[Key, ...]:
+    firsts = [next((key for key in order if key not in healthy), None) for order in orders]
+    return tuple(dict.fromkeys(key for key in firsts if key is not None))
 
 
 def raised_by_application(request: RequestSeen) -> tuple[Frame, Frame] | None:
