@@ -3,9 +3,12 @@
 import pytest
 
 from bisecting.histories import FakeRunner, History
+from butfor.evidence.runs import Tree
 from butfor.evidence.verdicts import Claim
 from butfor.patching import counterfactual
+from butfor.patching.attempts import styled
 from butfor.patching.functions import definitions, put_back
+from butfor.patching.transfers import Change, View
 
 HEAD = "def handle():\n    timeout = 500\n    retries = 3\n    answer = call(timeout)\n    return answer\n"
 FEATURE = "def handle():\n    return 500\n\n\ndef feature():\n    return 200\n"
@@ -88,6 +91,21 @@ def test_a_restored_function_gets_its_imports_back(tmp_path):
     proof, _ = prove(tmp_path, history, culprit, good, bad)
     assert proof.counterfactual.necessary.held is True
     assert b"import math" in proof.healing[0].tree.overlay["app.py"]
+
+
+def test_a_function_that_is_put_back_alone_gets_what_it_needs_at_home_too(tmp_path):
+    history = History(tmp_path / "repo")
+    before = "import math\nimport os\n\nA = os.sep\n\n\ndef handle():\n    return math.floor(200.5)\n"
+    history.commit("start", app_py=before)
+    after = "import os\n\nA = os.altsep\n\n\ndef handle():\n    return 500\n"
+    culprit = history.commit("no math", app_py=after)
+    repository = history.repository(tmp_path / "scratch")
+    change = Change(repository, culprit, f"{culprit}^")
+    part = [unit for unit in change.units if unit.function == "handle"]
+    bad = View(repository, Tree(revision=history.commit("more", app_py=after.replace("500", "5 * 100"))))
+    (attempt,) = styled(change, bad, part)
+    controls = [one.tree.overlay["app.py"] for one in attempt.controls if one.expected == "as wanted"]
+    assert [(b"import math" in text, b"altsep" in text) for text in controls] == [(True, True)]
 
 
 def test_a_renamed_file_is_followed(tmp_path):

@@ -111,7 +111,10 @@ def _controls(change: Change, base: View, carried: Carried, lent: Loan, *, compl
             what = "what others changed in these functions" if carried.restored else "what is imported"
             found.append(Control(others, "opposite", f"{what} moved alone"))
     if not complete:
-        found.append(at_home(change, carry(change, home(change), "hunks", carried.moved).view.tree))
+        # what was put back there came with the imports and the state that it needs: so it must here
+        hunks = [unit for unit in carried.moved if unit not in carried.restored]
+        moved = carry(change, home(change), "hunks", hunks).view
+        found.append(at_home(change, carry(change, moved, "functions", carried.restored).view.tree))
     return tuple(found)
 
 
