@@ -13,9 +13,12 @@ else:
     import spawning
 
 if TYPE_CHECKING:
+    import socket as sockets
     from typing import Any
 
     Json = dict[str, Any]
+else:
+    import _socket as sockets  # what `socket` adds to it takes longer to load than all else here
 
 become = copies.become
 
@@ -120,26 +123,27 @@ class Ports:
     """Ports of 127.0.0.1, the same in each play where the network is our own, so that answers are the same."""
 
     def __init__(self) -> None:
-        self._taken = _listening("/proc/net/tcp") | _listening("/proc/net/tcp6")
         self._next = _FIRST_PORT
 
     def take(self) -> int:
-        """A port that nobody listens on."""
-        free = (port for port in range(self._next, self._next + 200) if port not in self._taken)
-        if (port := next(free, None)) is None:
-            raise NotStarted("no free port on the loopback", infrastructure=True)
-        self._next = port + 1
-        return port
+        """A port that nobody has: it is tried, because the kernel takes milliseconds to list its connections."""
+        for port in range(self._next, self._next + 200):
+            if _free(port):
+                self._next = port + 1
+                return port
+        raise NotStarted("no free port on the loopback", infrastructure=True)
 
 
-def _listening(table: str) -> set[int]:
-    """Local ports of a table of the kernel's (proc(5): address:port in hexadecimal, state 0A is listening)."""
+def _free(port: int) -> bool:
+    probe = sockets.socket()
     try:
-        with open(table, encoding="ascii") as lines:
-            rows = [line.split() for line in lines][1:]
+        probe.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
     except OSError:
-        return set()
-    return {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
+        return False
+    finally:
+        probe.close()
+    return True
 
 
 def limit_command(limits: dict[str, int]) -> list[str]:
