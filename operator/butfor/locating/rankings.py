@@ -31,6 +31,7 @@ from butfor.locating.places import Origin, Scene, called, survey
 from butfor.locating.protections import Protections
 from butfor.locating.reaching import Reach
 from butfor.locating.running import observe
+from butfor.locating.signs import sent
 from butfor.locating.terms import Setting, terms_of
 from butfor.locating.trees import Key, Tree
 from butfor.ports.repositories import Commit, Repository
@@ -121,6 +122,7 @@ def _setting(
         clues=gather(
             timelines, graph, cut, reach, protections.families, tree.telling, traces=traces, changed=_changed(history)
         ),
+        signs=sent(timelines, history.edits.values()) if traces else {},
     )  # fmt: skip
 
 

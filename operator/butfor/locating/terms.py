@@ -27,6 +27,7 @@ from butfor.locating.lexicons import fold, parts, words
 from butfor.locating.neighbours import Neighbours
 from butfor.locating.places import Scene
 from butfor.locating.protections import Protections
+from butfor.locating.signs import signs
 from butfor.locating.sources import MODULE
 from butfor.locating.trees import Tree
 
@@ -70,6 +71,8 @@ class Setting:
     absences: Absences
     clues: dict[str, Clue]
     """By folded word: what tells failing from healthy requests."""
+    signs: dict[str, Clue]
+    """By sign: what only failing requests send."""
 
 
 def terms_of(setting: Setting, sha: str, *, without: frozenset[str]) -> list[Term]:
@@ -202,6 +205,10 @@ def _divergence(setting: Setting, sha: str, placed: list[Placed]) -> Iterator[Hi
                     if clue and strength > (best[word].strength if word in best else 0.0):
                         cited = (*clue.evidence, f"commit:{sha[:12]}:{one.edit.path}")
                         best[word] = Hit(strength, f"{clue.why}: {statement.text[:80]}", cited)
+            for sign in signs(statement) & setting.signs.keys():
+                sent = setting.signs[sign]
+                cited = (*sent.evidence, f"commit:{sha[:12]}:{one.edit.path}")
+                best[sign] = Hit(sent.strength, f"{sent.why}: {statement.text[:80]}", cited)
     if any(one.edit.size for one in placed):
         _in_subject(setting, sha, best)
     yield from sorted(best.values(), key=lambda h: -h.strength)[:3]
