@@ -78,6 +78,14 @@ def test_requests_of_other_routes_say_less(tree):
     assert others[("app.py", "allowed")].weight < alike[("app.py", "allowed")].weight
 
 
+def test_a_request_that_rightly_gets_the_same_error_is_not_compared_with(tree):
+    lines = seen([*ORDER, "refuse"], [*ORDER, "show"], "/other")
+    wrong, right = (one.model_copy(update={"status": 404}) for one in (lines.requests[0], lines.requests[0]))
+    right = right.model_copy(update={"route": "/nowhere", "failed": False})
+    lines = replace(lines, requests=[wrong, lines.requests[1], right], healthy=[1, 2])
+    assert observe(lines, tree).partings == (("app.py", "refuse"),)
+
+
 def test_of_a_request_without_an_end_the_last_functions_are_near(tree):
     lines = seen(ORDER, [*ORDER, "show"])
     lines.requests[0] = lines.requests[0].model_copy(update={"ended": "timeout"})

@@ -29,6 +29,8 @@ SOMEWHERE = 0.2
 UNSEEN = 0.6
 """What is left of a guess about a function that did not run while the failing requests were looked at."""
 MOST_CITED = 2
+ERROR = 400
+"""Answers from this status on are errors."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
     service, routes = failing[0].service, {(one.method, one.route) for one in failing}
     every = [one for one in _looked_at(timelines, timelines.healthy) if one.service == service]
     alike = [one for one in every if (one.method, one.route) in routes]
-    healthy = {key for one in alike or every for key in _keys(one, tree)}
+    healthy = {key for one in alike or _answered_otherwise(failing, every) for key in _keys(one, tree)}
     strength = 1.0 if alike else ELSEWHERE if every else 0.0
     application = all(raised_by_application(one) is not None for one in failing)
     found: dict[Key, Near] = {}
@@ -69,6 +71,12 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
                 found[key] = near
     partings = () if application or not every else _partings([_keys(one, tree) for one in failing], healthy)
     return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]), partings, application)
+
+
+def _answered_otherwise(failing: list[RequestSeen], every: list[RequestSeen]) -> list[RequestSeen]:
+    """Requests of other routes without those that rightly got the same error: they share the way to it."""
+    errors = {one.status for one in failing if one.status is not None and one.status >= ERROR}
+    return [one for one in every if one.status not in errors] or every
 
 
 def _somewhere(timelines: Timelines, tree: Tree) -> Running:
