@@ -108,6 +108,18 @@ def test_a_function_that_is_put_back_alone_gets_what_it_needs_at_home_too(tmp_pa
     assert [(b"import math" in text, b"altsep" in text) for text in controls] == [(True, True)]
 
 
+def test_where_a_later_change_brings_the_failure_too_it_is_named(tmp_path):
+    history, good = start(tmp_path)
+    broken = HEAD.replace("timeout = 500", "timeout = 50")
+    culprit = history.commit("faster", app_py=broken)
+    moved = broken.replace("    return answer", "    answer += 0\n    return answer")
+    again = history.commit("one more", app_py=moved, lib_py=LIB.replace("< 100", "< 1000"))
+    bad = history.commit("beside", other_py="X = 1\n")
+    necessary = prove(tmp_path, history, culprit, good, bad)[0].counterfactual.necessary
+    assert necessary.held is False
+    assert f"another change brings it too; {again[:12]} changed the same functions since" in necessary.reason
+
+
 def test_a_renamed_file_is_followed(tmp_path):
     history, good = start(tmp_path)
     broken = LIB.replace("< 100", "< 1000")

@@ -29,6 +29,7 @@ from butfor.ports.repositories import Repository
 
 SHARE = 2
 """Each claim may use at most 1/SHARE of the budget, so that none starves another."""
+MOST_NAMED = 3
 DETAILS = 40
 
 
@@ -125,9 +126,11 @@ class _Case:
                 self.runs += tries.runs
                 return self._claim(found.method, True, tries), _distinct(healing)
         self.runs += tries.runs
-        refuted = next((search.refuted for search in searches if search.refuted), "")
-        if refuted and not tries.exhausted:
-            reason = f"{refuted}: taken out completely, the failure stays, so another change brings it too"
+        refuting = next((search for search in searches if search.refuted), None)
+        if refuting is not None and not tries.exhausted:
+            reason = f"{refuting.refuted}: taken out completely, the failure stays, so another change brings it too"
+            since = refuting.chain.changing(refuting.change.units)[:MOST_NAMED]
+            reason += f"; {', '.join(sha[:12] for sha in since)} changed the same functions since" if since else ""
             return self._claim("", False, tries, reason), _distinct(healing)
         return self._claim("", None, tries, _why_not(tries, searches)), _distinct(healing)
 
