@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bisecting.histories import FakeRunner, History, read
 from butfor.evidence.runs import RunOutcome, Tree
 from butfor.patching import counterfactual
+from butfor.patching.attempts import styled
 from butfor.patching.functions import lacks, with_bound
 from butfor.patching.lending import give, loan
 from butfor.patching.transfers import Change, View
@@ -60,6 +61,22 @@ def test_a_helper_that_was_removed_since_is_put_back_with_what_it_uses(tmp_path)
     healed = proof.healing[0].tree.overlay
     assert set(healed) == {"shop/app.py", "shop/lib.py", "shop/deep.py"}
     assert b"def new" in healed["shop/lib.py"]
+
+
+def test_a_part_is_lent_what_it_imports_at_home_too(tmp_path):
+    history = History(tmp_path / "repo")
+    good = history.commit("start", app_py="def handle():\n    return 200\n")
+    history.commit("between", app_py="X = 1\n\n\ndef handle():\n    return 200\n")
+    now = "from lib import new\n\nX = 1\n\n\ndef handle():\n    return new()\n"
+    culprit = history.commit("rework", app_py=now, lib_py=NEW)
+    repository = history.repository(tmp_path / "scratch")
+    change = Change(repository, f"{culprit}^", culprit)
+    part = [unit for unit in change.units if unit.path == "app.py"]
+    found = list(styled(change, View(repository, Tree(revision=good)), part))
+    lending = [attempt for attempt in found if "with what it imports from lib.py" in attempt.method]
+    homes = [one.tree.overlay for attempt in lending for one in attempt.controls if one.expected == "as wanted"]
+    assert homes
+    assert all(overlay["lib.py"] == NEW.encode() for overlay in homes)
 
 
 def test_nothing_is_lent_where_nothing_lacks_and_the_control_is_the_loan_alone(tmp_path):

@@ -114,7 +114,8 @@ def _controls(change: Change, base: View, carried: Carried, lent: Loan, *, compl
         # what was put back there came with the imports and the state that it needs: so it must here
         hunks = [unit for unit in carried.moved if unit not in carried.restored]
         moved = carry(change, home(change), "hunks", hunks).view
-        found.append(at_home(change, carry(change, moved, "functions", carried.restored).view.tree))
+        part = carry(change, moved, "functions", carried.restored).view
+        found.append(at_home(change, (give(change, part, loan(change, part)) if lent else part).tree))
     return tuple(found)
 
 
