@@ -176,3 +176,17 @@ def test_a_change_of_what_the_application_is_given_beats_one_of_what_called_it(b
     assert locate(CausalGraph(), Slice(), raised_outside(), opened, good, bad).suspects[0].commit == culprit
     other = locate(CausalGraph(), Slice(), raised_outside(recorded=False), opened, good, bad)
     assert other.suspects[0].commit == bad
+
+
+def test_a_rival_is_compared_with_healthy_requests_of_its_own_route(tree):
+    lines = seen(["serve", "parse"], ["serve", "parse"])
+    failing, healthy = lines.requests
+    names = [*ORDER, "refuse"]
+    functions = [frame("app.py", line_of(APP, f"def {name}("), name) for name in names]
+    rival = failing.model_copy(update={"span": "r/s", "route": "/other", "target": "/other", "functions": functions})
+    other = rival.model_copy(update={"span": "o/s", "failed": False, "functions": functions[:3]})
+    alone = observe(lines, tree)
+    both = observe(replace(lines, requests=[failing, healthy, rival, other], rivals=[2], healthy=[1, 3]), tree)
+    assert ("app.py", "allowed") not in alone.near
+    assert both.near["app.py", "allowed"].weight == BEFORE
+    assert both.partings == (("app.py", "refuse"),)

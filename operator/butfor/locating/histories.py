@@ -8,7 +8,7 @@ from functools import cached_property
 
 from butfor.locating.blocks import Parser
 from butfor.locating.edits import Edit, by_lines, by_regions, undo, without_moves
-from butfor.locating.kinds import kind_of
+from butfor.locating.kinds import is_lock, kind_of
 from butfor.locating.sources import PYTHON, Source, read
 from butfor.ports.diffs import FileChange
 from butfor.ports.repositories import Commit, Repository
@@ -80,7 +80,7 @@ class _Reader:
     def edits(self, sha: str, change: FileChange) -> list[Edit]:
         """The edits of one file of the commit."""
         kind = kind_of(change.name)
-        if change.binary or kind in ("test", "text"):
+        if change.binary or kind in ("test", "text") or is_lock(change.name):
             return []
         if kind != "code" or not change.name.endswith(PYTHON) or self.budget <= 0:
             return by_lines(change)

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from butfor.locating.edits import Edit, region_of
@@ -39,6 +39,25 @@ class Placed:
     """False where bad has no such region: `key` then is the region's name at the commit."""
 
 
+def undone(by_region: Mapping[Key, Sequence[Placed]]) -> set[Key]:
+    """Regions that are at bad as they were at good, though commits changed them: one undid what another did.
+
+    What several commits added and removed there makes up for each other, statement by statement. A single commit's
+    edit of which that is true changed the order, and counts; what came from another region, or left for one, may be
+    at work there.
+    """
+    found: set[Key] = set()
+    for key, placed in by_region.items():
+        net: Counter[str] = Counter()
+        for one in placed:
+            net.update(s.text for s in one.edit.added)
+            net.subtract(s.text for s in one.edit.removed)
+        stayed = all(one.known and not one.edit.moved for one in placed)
+        if stayed and len({one.commit for one in placed}) > 1 and not any(net.values()):
+            found.add(key)
+    return found
+
+
 class Introductions:
     """Edits by region at bad, and who introduced what."""
 
@@ -57,6 +76,12 @@ class Introductions:
                 self.by_region[one.key].append(one)
                 if one.edit.formerly:  # commits come newest first: older ones know the region by this name
                     self._formerly.setdefault((one.key[0], one.edit.formerly), one.key[1])
+        self._forget(undone(self.by_region))
+
+    def _forget(self, keys: set[Key]) -> None:
+        for key in keys:
+            del self.by_region[key]
+        self.by_commit = {sha: [one for one in some if one.key not in keys] for sha, some in self.by_commit.items()}
 
     def _place(self, commit: str, order: int, edit: Edit, history: History) -> Placed:
         path = history.at_bad(edit.path)

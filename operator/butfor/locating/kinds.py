@@ -28,6 +28,7 @@ DEPENDENCY = tuple(_DEPENDENCY.split())
 TEST_FOLDERS = frozenset(_TEST.split())
 UNUSED_FOLDERS = frozenset(_UNUSED.split())
 TEXT_NAMES = tuple(_TEXT.split())
+LOCK_SUFFIXES, LOCK_NAMES = (".lock", ".sum"), frozenset({"package-lock.json", "npm-shrinkwrap.json", "pnpm-lock.yaml"})
 
 
 def kind_of(path: str) -> FileKind:
@@ -43,3 +44,9 @@ def kind_of(path: str) -> FileKind:
     if pure.suffix in CODE:
         return "code"
     return "data" if pure.suffix in DATA or pure.name.startswith(".env") else "text"
+
+
+def is_lock(path: str) -> bool:
+    """Whether a tool writes the file from what is asked for elsewhere: its lines are addresses and checksums."""
+    pure = PurePosixPath(path.lower())
+    return pure.suffix in LOCK_SUFFIXES or pure.name in LOCK_NAMES

@@ -54,23 +54,33 @@ class Running:
 
 
 def observe(timelines: Timelines, tree: Tree) -> Running:
-    """Compare with healthy requests of the failing route, or, where none was looked at, with all of the service."""
-    failing = _looked_at(timelines, timelines.failing)
+    """Compare each with healthy requests of its route, or, where none was looked at, with all of its service.
+
+    Rivals show as much of the symptom: which of them good answers otherwise is not known before it has run.
+    """
+    failing = _looked_at(timelines, [*timelines.failing, *timelines.rivals])
     if not failing:
         return Running() if timelines.failing else _somewhere(timelines, tree)
-    service, routes = failing[0].service, {(one.method, one.route) for one in failing}
-    every = [one for one in _looked_at(timelines, timelines.healthy) if one.service == service]
-    alike = [one for one in every if (one.method, one.route) in routes]
-    healthy = {key for one in alike or _answered_otherwise(failing, every) for key in _keys(one, tree)}
-    strength = 1.0 if alike else ELSEWHERE if every else 0.0
+    every = _looked_at(timelines, timelines.healthy)
     application = all(raised_by_application(one) is not None for one in failing)
     found: dict[Key, Near] = {}
+    partings: list[Key] = []
     for one in failing:
+        healthy, strength = _compared(one, every, tree)
         for key, near in _nearness(one, tree, healthy, strength, application=application):
             if key not in found or found[key].weight < near.weight:
                 found[key] = near
-    partings = () if application or not every else _partings([_keys(one, tree) for one in failing], healthy)
-    return Running(found, tuple(f"functions:{one.span}" for one in failing[:MOST_CITED]), partings, application)
+        partings += _partings([_keys(one, tree)], healthy) if strength and not application else ()
+    cited = tuple(f"functions:{one.span}" for one in failing[:MOST_CITED])
+    return Running(found, cited, tuple(dict.fromkeys(partings)), application)
+
+
+def _compared(request: RequestSeen, healthy: Sequence[RequestSeen], tree: Tree) -> tuple[set[Key], float]:
+    """What ran for the healthy requests that a failing one is compared with, and what a parting from them counts."""
+    every = [one for one in healthy if one.service == request.service]
+    alike = [one for one in every if (one.method, one.route) == (request.method, request.route)]
+    strength = 1.0 if alike else ELSEWHERE if every else 0.0
+    return {key for one in alike or _answered_otherwise([request], every) for key in _keys(one, tree)}, strength
 
 
 def _answered_otherwise(failing: list[RequestSeen], every: list[RequestSeen]) -> list[RequestSeen]:
