@@ -19,13 +19,13 @@ FATAL = """Fatal Python error: Segmentation fault
 
 Current thread 0x{thread:016x} (most recent call first):
   File "/usr/lib/python3.11/ctypes/__init__.py", line 519 in string_at
-  File "/srv/shop/caf\\xe9.py", line 7 in read
+  File "/srv/shop/d\\xe9j\\xe0.py", line 7 in read
   File "/lib/butfor_inject/wsgis.py", line 9 in __call__
   File "/srv/shop/app.py", line 21 in answer
 
 Extension modules: _cffi (total: 1)
 """
-FRAMES = [["/srv/shop/app.py", 21, "answer"], ["/srv/shop/caf\xe9.py", 7, "read"],
+FRAMES = [["/srv/shop/app.py", 21, "answer"], ["/srv/shop/d\xe9j\xe0.py", 7, "read"],
           ["/usr/lib/python3.11/ctypes/__init__.py", 519, "string_at"]]  # fmt: skip
 
 
