@@ -51,15 +51,20 @@ def _table() -> list[tuple[int, str, str]]:
 
 
 def _sockets(pid: int) -> set[str]:
-    found = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            link = str(Path(entry.path).readlink())
-            if link.startswith("socket:["):
-                found.add(link[8:-1])
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            links = [_link(entry.path) for entry in entries]
     except OSError:  # the process ended, or is another user's
-        return found
-    return found
+        return set()
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
+
+
+def _link(path: str) -> str:
+    """What a descriptor is; empty where it was closed meanwhile."""
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
 
 
 def _read(path: Path) -> str:

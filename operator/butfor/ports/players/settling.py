@@ -31,7 +31,8 @@ def settle(spool: str, answered: set[str]) -> None:
     if answered and all_ended(spool, answered):
         return
     while time.monotonic() - begin < _LATE_S:
-        size = sum(entry.stat().st_size for entry in os.scandir(spool) if entry.is_file(follow_symlinks=False))
+        with os.scandir(spool) as entries:
+            size = sum(entry.stat().st_size for entry in entries if entry.is_file(follow_symlinks=False))
         if size != last:
             last, since = size, time.monotonic()
         quiet = time.monotonic() - since >= _QUIET_S or time.monotonic() - begin >= _SETTLE_S
