@@ -70,7 +70,8 @@ def observe(timelines: Timelines, tree: Tree) -> Running:
         for key, near in _nearness(one, tree, healthy, strength, application=application):
             if key not in found or found[key].weight < near.weight:
                 found[key] = near
-        partings += _partings([_keys(one, tree)], healthy) if strength and not application else ()
+        if strength and not application:
+            partings += [key for key in _keys(one, tree) if key not in healthy][:1]
     cited = tuple(f"functions:{one.span}" for one in failing[:MOST_CITED])
     return Running(found, cited, tuple(dict.fromkeys(partings)), application)
 
@@ -96,11 +97,6 @@ def _somewhere(timelines: Timelines, tree: Tree) -> Running:
     near = {key: SOMEWHERE * (1 - 0.5 * count / len(every)) for key, count in ran.items()}
     found = {key: Near(weight, f"ran for {ran[key]} of {len(every)} requests") for key, weight in near.items()}
     return Running(found, tuple(f"functions:{one.span}" for one in every[:MOST_CITED]))
-
-
-def _partings(orders: Sequence[Sequence[Key]], healthy: set[Key]) -> tuple[Key, ...]:
-    firsts = [next((key for key in order if key not in healthy), None) for order in orders]
-    return tuple(dict.fromkeys(key for key in firsts if key is not None))
 
 
 def raised_by_application(request: RequestSeen) -> tuple[Frame, Frame] | None:

@@ -101,7 +101,7 @@ class Environments:
             raise UserError(f"{python} has no venv or ensurepip; install the package python3-venv")
 
     def get(
-        self, service: ServiceDescription, worktree: Path, *, log: Path, ready: Callable[[], object] = tuple
+        self, service: ServiceDescription, worktree: Path, *, log: Path, ready: Callable[[], object] = lambda: None
     ) -> Environment:
         """The environment for a service at the revision that `worktree` (host path, only read) holds.
 

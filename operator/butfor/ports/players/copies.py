@@ -13,7 +13,7 @@ _COPY = """\
 mkdir -p "$1" && worktree=$2 && shift 2 || exit
 for tree; do cp -a --no-preserve=timestamps,ownership "$tree/." "$worktree" || exit; done
 """
-_NO_RIGHTS = ("--inh-caps=-all", "--ambient-caps=-all", "--")
+NO_RIGHTS = ("--inh-caps=-all", "--ambient-caps=-all", "--")
 begun: dict[str, tuple[int, int]] = {}
 """By service: the copying process, and the pipe on which it complains."""
 
@@ -21,7 +21,7 @@ begun: dict[str, tuple[int, int]] = {}
 def become() -> list[str]:
     """The command that becomes the user of foreign code, who cannot touch our record; [] where we are that user."""
     user = os.environ.get("SANDBOX_USER")
-    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *_NO_RIGHTS] if user else []
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *NO_RIGHTS] if user else []
 
 
 def begin() -> None:

@@ -5,7 +5,8 @@
 Standard library only; imports only its neighbours. The plan is `Plan` (butfor's evidence/plays.py) as JSON with
 the paths as they are seen here, and per service `source` (the tree, read-only), `worktree` (where a private copy
 of it goes), `artifacts` (files that its setup made in the tree, or null) and `data` ($DATA). `edges` and `inject`
-are the paths of the recording proxy and of the code to inject, or null.
+are the paths of the recording proxy and of the code to inject, or null. A service's `shims` are its starters that
+somebody made already (see `inject`); without them they are made here.
 OUT gets `observation.json`, `bodies/`, `logs/`, `spool/`.
 """
 

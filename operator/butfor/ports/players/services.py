@@ -26,7 +26,6 @@ _FIRST_PORT = 18_000
 ULIMIT_OFF = "ulimit() { return 0; }; export -f ulimit\n"
 """Put before a run script whose limits are lifted: `ulimit` then does nothing, in child shells too."""
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
-_NO_RIGHTS = ("--inh-caps=-all", "--ambient-caps=-all", "--")
 
 
 class NotStarted(Exception):  # noqa: N818 - a state of the play, not a defect
@@ -116,7 +115,7 @@ class Service:
 
 def unprivileged() -> list[str]:
     """The command that gives up the right to become others."""
-    return ["setpriv", *_NO_RIGHTS] if os.environ.get("SANDBOX_USER") else []
+    return ["setpriv", *copies.NO_RIGHTS] if os.environ.get("SANDBOX_USER") else []
 
 
 class Ports:
