@@ -15,9 +15,13 @@ _TIMED = {"slow", "e2e"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs real services on a busy machine is tried once more; the summary names each that needed it."""
+    """What runs real services on a busy machine is tried once more; the summary names each that needed it.
+
+    Not what is marked `once`: that nothing was given to the wrong span must hold each time.
+    """
     for item in items:
-        if _TIMED & {mark.name for mark in item.iter_markers()}:
+        marks = {mark.name for mark in item.iter_markers()}
+        if _TIMED & marks and "once" not in marks:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

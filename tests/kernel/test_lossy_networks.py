@@ -11,7 +11,7 @@ import sys
 import pyarrow as pa
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 RULES = """
 table inet lossy {

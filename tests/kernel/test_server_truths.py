@@ -18,7 +18,7 @@ from butfor.ports import writers
 from butfor.ports.recordings import Recording
 
 TRUTHS = Path(__file__).parent / "truths"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 PYTHON = ["python"]
 SERVERS = {
     "uvicorn": [*PYTHON, "-m", "uvicorn", "asgi_truth:app", "--loop", "asyncio", "--port", "PORT", "--log-level", "error"],

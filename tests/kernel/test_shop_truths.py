@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from judging_truths import Judge, State, Witness
 from shop_truths import witnessed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 CLOSE_NS = 10_000
 """What two clocks of one machine may differ by, and what is forgiven at the edges of a state."""
 
