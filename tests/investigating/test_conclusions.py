@@ -4,9 +4,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from butfor.bisecting import BisectionResult
-from butfor.evidence.suspects import Ranking, Suspect
+from butfor.evidence.suspects import FunctionRef, Ranking, Suspect
 from butfor.evidence.verdicts import Bisection
-from butfor.investigating.conclusions import _suspects, conclude
+from butfor.investigating import conclusions
+from butfor.investigating.conclusions import _functions, _suspects, conclude
 from butfor.investigating.progress import Clock, Silent
 from butfor.investigating.questions import Findings, Question
 
@@ -35,3 +36,30 @@ def test_the_culprit_comes_first_then_its_twins_then_the_others_as_ranked():
     assert [one.commit for one in _suspects(found)] == [CULPRIT, TWIN, OTHER]
     found.twins = []
     assert [one.commit for one in _suspects(found)] == [CULPRIT, OTHER, TWIN]
+
+
+def function(name, file):
+    return FunctionRef(name=name, file=file, line=1)
+
+
+def named(monkeypatch, ranked, healed, origin="hunks"):
+    """Names of the verdict's functions: of the culprit as ranked, and of a patch that heals."""
+    monkeypatch.setattr(conclusions, "patched", lambda *_: healed)
+    found = findings([])
+    found.candidate = SimpleNamespace(origin=origin, diff=b"")
+    found.history = SimpleNamespace(repository=None, bad=OTHER)
+    return [one.name for one in _functions(found, [Suspect(commit=CULPRIT, score=1.0, functions=ranked)])]
+
+
+def test_one_of_several_ways_to_heal_says_nothing_against_the_culprits_other_functions(monkeypatch):
+    setting, user = function("shop.settings.load", "shop/settings.py"), function("shop.app.start", "shop/app.py")
+    assert named(monkeypatch, [setting, user], [user]) == ["shop.settings.load", "shop.app.start"]
+    assert named(monkeypatch, [setting], [user]) == ["shop.settings.load", "shop.app.start"]
+
+
+def test_what_heals_in_another_language_comes_first(monkeypatch):
+    ranked, native = function("shop.orders.answer", "shop/orders.py"), function("pack", "shop/codec.c")
+    assert named(monkeypatch, [ranked], [native]) == ["pack", "shop.orders.answer"]
+    assert named(monkeypatch, [ranked], [native], origin="revert") == ["shop.orders.answer"]
+    assert named(monkeypatch, [], [native]) == ["pack"]
+    assert named(monkeypatch, [ranked], [native, ranked]) == ["shop.orders.answer", "pack"]

@@ -22,6 +22,7 @@ from butfor.investigating.gaps import gaps, wanted
 from butfor.investigating.progress import Clock
 from butfor.investigating.questions import Findings, Question
 from butfor.locating import patched
+from butfor.locating.sources import PYTHON
 from butfor.patching import claim_level, decide_outcome
 from butfor.reporting.situations import comparable, raised
 
@@ -168,13 +169,16 @@ def _raised_in(analysis: Analysis | None) -> str:
 
 
 def _functions(findings: Findings, suspects: list[Suspect]) -> list[FunctionRef]:
-    """The culprit's, and those whose change heals before all that is on no stack."""
+    """The culprit's as ranked, then those in which a patch heals, which is one way of several.
+
+    These come first where none of them is of Python, for the ranking knows no others.
+    """
     known = findings.analysis.ranking.functions if findings.analysis else []
     if findings.bisected and findings.bisected.culprit and suspects and suspects[0].functions:
         known = suspects[0].functions
     healed = _healed(findings)
-    first = known[:1] if known and _on_stack(findings, known[0]) else []
-    return list(dict.fromkeys([*first, *healed, *known]))
+    ranked = any(one.file.endswith(PYTHON) for one in healed)
+    return list(dict.fromkeys([*known, *healed] if ranked else [*healed, *known]))
 
 
 def _healed(findings: Findings) -> list[FunctionRef]:
@@ -183,12 +187,6 @@ def _healed(findings: Findings) -> list[FunctionRef]:
     if candidate is None or history is None or candidate.origin not in _PARTS:
         return []
     return patched(history.repository, history.bad, candidate.diff)
-
-
-def _on_stack(findings: Findings, function: FunctionRef) -> bool:
-    stack = raised(findings.analysis.timelines)[1] if findings.analysis else []
-    last = function.name.rpartition(".")[2]
-    return any(one.file == function.file and one.function.rpartition(".")[2] == last for one in stack)
 
 
 def _reproduction(findings: Findings) -> ReproductionSummary:

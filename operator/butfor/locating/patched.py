@@ -1,4 +1,4 @@
-"""The functions that a patch of bad changes: where it heals the failure was made, whatever else the commit did."""
+"""The functions that a patch of bad changes: one of the places where the failure can be taken out."""
 
 from __future__ import annotations
 
