@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from butfor.evidence.telemetry import EVIDENCE
 from butfor.evidence.timelines import RequestSeen, Timelines
 from butfor.reporting.situations import comparable
 
@@ -76,7 +77,8 @@ def _contrast(
 def _values(timelines: Timelines, requests: Iterable[RequestSeen]) -> dict[str, set[tuple[Place, str]]]:
     """Per trace, each attribute with each of its values."""
     wanted = pa.array(sorted({one.span.partition("/")[0] for one in requests}), pa.string())
-    rows = timelines.spans.filter(pc.is_in(timelines.spans["trace_id"], wanted))
+    spans = timelines.spans.filter(pc.not_equal(timelines.spans["name"], EVIDENCE))
+    rows = spans.filter(pc.is_in(spans["trace_id"], wanted))
     found: dict[str, set[tuple[Place, str]]] = defaultdict(set)
     columns = ("trace_id", "service", "name", "attributes", "resource")
     for trace, service, name, attributes, resource in zip(*(rows[one].to_pylist() for one in columns), strict=True):
